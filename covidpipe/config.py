@@ -1,0 +1,309 @@
+"""The one config: every key, its default and its meaning; unknown keys are refused by name.
+
+`config/config.yaml` is generated from these classes (``covidpipe config``), so a default stands in one place only.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from covidpipe.errors import BadConfig, did_you_mean
+from covidpipe.registry import DATASETS, METHODS, MODALITIES, MODELS, READINGS, REGIMES_OF_TASK, SHIPPED, TASKS
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(Section):
+    """Where images come from: a folder, an archive or a list (`path`), or a declared dataset (`dataset`)."""
+
+    path: str | None = Field(None, description="folder, .zip, .tar.gz, single file, or .csv/.txt list of files")
+    dataset: str | None = Field(None, description="name of a declared dataset (`covidpipe datasets`)")
+    modality: Literal["ct", "xr"] | None = Field(None, description="what all images are; null: header, else a guess")
+    intensity: Literal["hounsfield", "windowed_8bit", "radiograph"] | None = Field(
+        None, description="what pixel values mean; null: decided per file"
+    )
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Source:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("give either `path` or `dataset`")
+        if self.dataset is not None and self.dataset not in DATASETS:
+            raise ValueError(
+                f"no dataset is called `{self.dataset}`; known: {', '.join(sorted(DATASETS))}."
+                f"{did_you_mean(self.dataset, DATASETS)}"
+            )
+        return self
+
+
+class Cohort(Source):
+    """Images to be quantified."""
+
+    methods: list[str] | None = Field(None, description="methods for this cohort; null: the study's")
+    out: str | None = Field(None, description="folder of its tables; null: {results}/cohorts/{name}")
+
+
+class Recipe(Section):
+    """One network to train: which, on what, how."""
+
+    task: Literal["classify", "segment_lungs", "segment_infection"]
+    dataset: str = Field(description="the dataset it is trained and evaluated on")
+    model: str = Field(description="architecture (`covidpipe models`)")
+    regime: str = Field(description="input and pixel weighting: a row of the papers' tables")
+    width: float = Field(1.0, gt=0, le=1, description="share of the paper's channels, for small machines")
+    image_size: int = Field(ge=16, le=1024, description="rows and columns of the network's input")
+    channels: Literal[1, 3] = Field(1, description="channels of the network's input; the grey image is repeated")
+    reading: str = Field("paper_haar", description="wavelet reading, where the regime feeds the enhanced image")
+    protocol: Literal["grouped", "published"] = Field("grouped", description="how images are split")
+    fold: int = Field(0, ge=0, description="fold held out for the test; the next one validates")
+    schedule: str = Field("short", description="a name under `schedules`")
+
+    @model_validator(mode="after")
+    def _known(self) -> Recipe:
+        for word, known, what in (
+            (self.model, MODELS, "model"),
+            (self.reading, READINGS, "wavelet reading"),
+            (self.dataset, DATASETS, "dataset"),
+            (self.regime, REGIMES_OF_TASK[self.task], f"regime of {self.task}"),
+        ):
+            if word not in known:
+                raise ValueError(
+                    f"no {what} is called `{word}`; known: {', '.join(sorted(known))}.{did_you_mean(word, known)}"
+                )
+        if self.task not in MODELS[self.model].tasks:
+            raise ValueError(f"`{self.model}` does not {self.task}; it does: {', '.join(MODELS[self.model].tasks)}")
+        return self
+
+
+class Schedule(Section):
+    """How long and with which optimizer a network is trained."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    learning_rate: float = Field(gt=0)
+    momentum: float = Field(0.0, ge=0, lt=1, description="of sgd")
+    decay: Literal["constant", "cosine", "step"] = Field("constant", description="step: divided by 10 every 25 epochs")
+    loss: Literal["cross_entropy", "dice", "cross_entropy_dice"] = "cross_entropy"
+    images_per_epoch: int | None = Field(None, ge=1, description="images drawn for an epoch; null: all of them")
+    augment: bool = Field(True, description="shifts, rotation, zoom, contrast; never a left-right flip of a chest")
+
+
+class Roles(Section):
+    """Which network plays each part: a name under `training`, or `shipped:NAME` for the weights that come along."""
+
+    classify: str | None = None
+    segment_lungs: str | None = None
+    segment_infection: str | None = None
+
+
+class Harmonize(Section):
+    source_size: int = Field(304, ge=64, le=1024, description="grid on which wavelets are computed (Khan et al.: 304)")
+    window_hu: tuple[float, float] = Field(
+        (-1350.0, 150.0), description="Hounsfield window mapped to 0-255 (the lung window of the training images)"
+    )
+
+
+class Threshold(Section):
+    """Alom et al.'s adaptive threshold inside the lung; only the idea is published, these numbers are our reading."""
+
+    local: Literal["mean", "gaussian", "otsu"] = Field("mean", description="what a pixel is compared with")
+    window_share: float = Field(0.25, gt=0, le=1, description="side of the local window, as a share of the image's")
+    offset: float = Field(0.0, description="grey levels (0-255) that a pixel must exceed the local value by")
+    opening_radius: int = Field(1, ge=0, description="px of the harmonized grid")
+    min_object_px: int = Field(30, ge=0, description="smaller regions are dropped (px of the harmonized grid)")
+    erode_lung_px: int = Field(2, ge=0, description="lung rim that is left out (px of the harmonized grid)")
+
+
+class Limits(Section):
+    max_pixels: int = Field(100_000_000, ge=1, description="pixels of one frame")
+    max_frames: int = Field(5_000, ge=1, description="frames of one file")
+    max_unpacked_gib: float = Field(100.0, gt=0, description="size of an archive's content")
+
+
+class Config(Section):
+    """A study: what to train, what to quantify, and with what."""
+
+    seed: int = Field(20201122, ge=0, description="of every random choice")
+    results: str = Field("results", description="folder of everything that is made")
+    data: str = Field("../shared/data", description="folder of the declared datasets; COVIDPIPE_DATA overrides it")
+    cohorts: dict[str, Cohort] = Field(default_factory=dict, description="images to be quantified, by name")
+    methods: list[str] = Field(["khan2020", "alom2020"], description="how images are quantified")
+    segment: Literal["positives", "all"] = Field(
+        "positives", description="khan2020: segment the images screened positive, or all"
+    )
+    training: dict[str, Recipe] = Field(default_factory=dict, description="networks to train, by name")
+    models: dict[Literal["ct", "xr"], Roles] = Field(
+        default_factory=lambda: {
+            "ct": Roles(
+                classify="shipped:ct_screening",
+                segment_lungs="shipped:ct_lungs",
+                segment_infection="shipped:ct_infection",
+            ),
+            "xr": Roles(segment_lungs="shipped:xr_lungs"),
+        },
+        description="the network for each part, by modality",
+    )
+    schedules: dict[str, Schedule] = Field(default_factory=dict, description="training schedules, by name")
+    harmonize: Harmonize = Field(default_factory=Harmonize)
+    threshold: Threshold = Field(default_factory=Threshold)
+    limits: Limits = Field(default_factory=Limits)
+    folds: int = Field(5, ge=2, description="folds of every split")
+    shard_images: int = Field(512, ge=1, description="images of one shard, and so of one cluster job")
+    report_cases: int = Field(12, ge=0, description="overlays shown in the report")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        import re
+
+        for kind, names in (("cohort", self.cohorts), ("training", self.training)):
+            for name in names:
+                if not re.match(NAME_PATTERN, name):
+                    raise ValueError(f"{kind} `{name}`: a name has letters, digits, `_`, `.` and `-` only")
+        cohort_methods = (m for c in self.cohorts.values() for m in c.methods or ())
+        for method in (*self.methods, *cohort_methods):
+            if method not in METHODS:
+                raise ValueError(
+                    f"no method is called `{method}`; known: {', '.join(METHODS)}.{did_you_mean(method, METHODS)}"
+                )
+        for name, recipe in self.training.items():
+            if recipe.schedule not in self.schedules:
+                raise ValueError(
+                    f"training `{name}` wants schedule `{recipe.schedule}`; under `schedules` there are: "
+                    f"{', '.join(sorted(self.schedules)) or 'none'}.{did_you_mean(recipe.schedule, self.schedules)}"
+                )
+            if recipe.fold >= self.folds:
+                raise ValueError(f"training `{name}`: fold {recipe.fold} of {self.folds} folds (they count from 0)")
+        by_path: dict[tuple, str] = {}
+        for name, recipe in self.training.items():
+            other = by_path.setdefault(model_key(recipe), name)
+            if other != name:
+                raise ValueError(f"training `{other}` and `{name}` would be written to the same folder")
+        for modality in MODALITIES:
+            for task in TASKS:
+                wanted = getattr(self.models.get(modality, Roles()), task)
+                if wanted is not None:
+                    self._check_role(modality, task, wanted)
+        return self
+
+    def _check_role(self, modality: str, task: str, wanted: str) -> None:
+        name = wanted.removeprefix("shipped:")
+        if wanted.startswith("shipped:"):
+            if SHIPPED.get(name) != (task, modality):
+                fitting = [n for n, role in SHIPPED.items() if role == (task, modality)]
+                raise ValueError(
+                    f"models.{modality}.{task}: no shipped weights `{name}` for this; there are: "
+                    f"{', '.join(fitting) or 'none'}"
+                )
+            return
+        if name not in self.training:
+            raise ValueError(
+                f"models.{modality}.{task}: `{name}` is not under `training`: {', '.join(sorted(self.training))}."
+                f"{did_you_mean(name, self.training)}"
+            )
+        if self.training[name].task != task:
+            raise ValueError(f"models.{modality}.{task}: `{name}` is trained to {self.training[name].task}")
+
+    def data_folder(self) -> Path:
+        """Folder of the declared datasets: ``COVIDPIPE_DATA`` if set, else `data`."""
+        return Path(os.environ.get("COVIDPIPE_DATA") or self.data)
+
+    def source(self, name: str) -> Source:
+        """The cohort called `name`, or the declared dataset of that name."""
+        if name in self.cohorts:
+            return self.cohorts[name]
+        if name in DATASETS:
+            return Source(dataset=name, modality=DATASETS[name].modality)
+        known = [*self.cohorts, *DATASETS]
+        raise BadConfig(
+            f"No cohort or dataset is called `{name}`. Known: {', '.join(known)}.{did_you_mean(name, known)}"
+        )
+
+    def source_root(self, name: str) -> Path:
+        """Folder or file that `name` is read from; paths in its image table are relative to it."""
+        source = self.source(name)
+        if source.dataset is not None:
+            return self.data_folder() / DATASETS[source.dataset].folder
+        assert source.path is not None
+        return Path(source.path)
+
+    def cohort_methods(self, cohort: str) -> list[str]:
+        own = self.cohorts[cohort].methods
+        return list(self.methods if own is None else own)
+
+
+def model_key(recipe: Recipe) -> tuple[str, str, str, str, str, int]:
+    """What tells trained models apart on disk: dataset, task, model, regime, protocol, fold."""
+    return (recipe.dataset, recipe.task, recipe.model, recipe.regime, recipe.protocol, recipe.fold)
+
+
+def parse(raw: Any, where: str) -> Config:
+    """Check a loaded mapping and return the config; every fault is told in one message.
+
+    Parameters
+    ----------
+    raw : dict
+    where : str
+        The file, for the message.
+    """
+    if not isinstance(raw, dict):
+        raise BadConfig(f"{where}: wanted a mapping of keys to values, found {type(raw).__name__}.")
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise BadConfig("\n".join(_sentence(where, item) for item in error.errors())) from None
+
+
+def _sentence(where: str, item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        section = _section(item["loc"][:-1])
+        known = (section or Config).model_fields
+        return f"{where}: `{key}` is not a key.{did_you_mean(str(item['loc'][-1]), known)}"
+    message = item["msg"].removeprefix("Value error, ")
+    found = "" if item["type"] in ("value_error", "missing") else f" (found {item['input']!r})"
+    return f"{where}: `{key}`: {message}{found}" if key else f"{where}: {message}"
+
+
+def _section(path: tuple) -> type[BaseModel] | None:
+    """The config class that the keys at `path` belong to."""
+    section: type[BaseModel] | None = Config
+    classes = {"cohorts": Cohort, "training": Recipe, "schedules": Schedule, "models": Roles}
+    for part in path:
+        if part in classes:
+            section = classes[part]
+        elif section is Config and part in Config.model_fields:
+            annotation = Config.model_fields[part].annotation
+            section = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    return section
+
+
+def load(path: str | Path) -> Config:
+    """Read a YAML config file.
+
+    Raises
+    ------
+    BadConfig
+        The file is missing, is no YAML, or does not hold a config.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise BadConfig(f"{path}: there is no such config file. Examples are in config/.") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise BadConfig(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    return parse(raw or {}, str(path))
+
+
+def dump(config: Config) -> str:
+    """The whole config as YAML, defaults included: what a run used, to run it again."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)

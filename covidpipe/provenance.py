@@ -1,0 +1,196 @@
+"""Where a result comes from: code fingerprints, run records, seeds and keyed identifiers."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import hashlib
+import hmac
+import os
+import platform
+import secrets
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from covidpipe import __version__
+from covidpipe.errors import BadConfig
+from covidpipe.schemas import TABLES
+
+PACKAGE = Path(__file__).parent
+
+# Plumbing: an edit here changes no number. What it could change (settings, columns) reaches a rule's params in
+# another way: settings by value, tables by their own fingerprint.
+PLUMBING = {
+    "covidpipe",
+    "covidpipe.cli",
+    "covidpipe.config",
+    "covidpipe.errors",
+    "covidpipe.provenance",
+    "covidpipe.registry",
+    "covidpipe.schemas",
+}
+
+# The tables each stage writes.
+STAGE_TABLES: dict[str, tuple[str, ...]] = {
+    "phantoms": (),
+    "ingest": ("images",),
+    "split": ("split",),
+    "harmonize": ("store_index",),
+    "wavelet": ("store_index",),
+    "train": ("history",),
+    "evaluate": ("metrics_images", "metrics_summary"),
+    "predict": ("mask_index",),
+    "quantify": ("infection",),
+    "collect": ("infection", "patients", "rejected"),
+    "score": ("metrics_images", "metrics_summary"),
+    "report": (),
+}
+
+
+def code_fingerprint(stage: str, *also: str) -> str:
+    """Hash of the source of every module that a stage imports, directly or not, and of the tables it writes.
+
+    Snakemake does not see edits of an imported package; with this in a rule's params, editing a stage's code reruns
+    that stage and no other.
+
+    Parameters
+    ----------
+    stage : str
+        A module of ``covidpipe.stages``.
+    *also : str
+        Modules that the stage finds by name at run time, such as one architecture.
+    """
+    digest = hashlib.sha256()
+    for module in sorted(_reachable((f"covidpipe.stages.{stage}", *also))):
+        digest.update(module.encode() + b"\0" + _source(module).read_bytes())
+    for table in STAGE_TABLES[stage]:
+        digest.update(TABLES[table].fingerprint().encode())
+    return digest.hexdigest()[:16]
+
+
+def _reachable(start: tuple[str, ...]) -> set[str]:
+    seen: set[str] = set()
+    todo = list(start)
+    while todo:
+        module = todo.pop()
+        if module not in seen:
+            seen.add(module)
+            todo.extend(_imports(module))
+    return seen
+
+
+@functools.cache
+def _imports(module: str) -> tuple[str, ...]:
+    found = set()
+    for node in ast.walk(ast.parse(_source(module).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return tuple(m for m in found if m.startswith("covidpipe.") and m not in PLUMBING and _source(m).exists())
+
+
+def _source(module: str) -> Path:
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def run_record(stage: str, *, seed: int, started: float, **facts: Any) -> dict[str, Any]:
+    """The birth certificate that is written as ``run.json`` beside a result.
+
+    Parameters
+    ----------
+    stage : str
+    seed : int
+    started : float
+        ``time.time()`` at the start.
+    **facts
+        What else is worth knowing: settings, device, data hash.
+    """
+    packages = ("keras", "tensorflow-cpu", "tensorflow", "numpy", "pyarrow", "pydicom", "zarr", "snakemake")
+    return {
+        "covidpipe": __version__,
+        "stage": stage,
+        "code": code_fingerprint(stage),
+        "seed": seed,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "packages": {name: _version(name) for name in packages if _version(name)},
+        "wall_seconds": round(time.time() - started, 1),
+        **facts,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def set_seed(seed: int, *, deterministic: bool = True) -> None:
+    """Seed Python, NumPy and the Keras backend, and set GPU memory growth: the only place where this is done."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+        if deterministic:
+            tf.config.experimental.enable_op_determinism()
+
+
+def available_cores() -> int:
+    """Cores this process may use: what SLURM gave, else what the machine allows."""
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return int(given) if given.isdigit() and int(given) > 0 else len(os.sched_getaffinity(0))
+
+
+def id_key() -> bytes:
+    """The secret that turns identifiers into hashes; made on first use, readable by its owner only.
+
+    ``COVIDPIPE_ID_KEY`` names the file; the default is ``covidpipe/id.key`` in the user's config folder. The same key
+    gives the same patient the same hash in every cohort; without the key nobody can try names against the hashes.
+    """
+    config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    path = Path(os.environ.get("COVIDPIPE_ID_KEY") or config_home / "covidpipe" / "id.key")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(secrets.token_hex(32).encode())
+            with contextlib.suppress(FileExistsError):  # another process was first: its key stands
+                os.link(partial, path)
+            partial.unlink()
+        key = path.read_bytes()
+    except OSError as error:
+        raise BadConfig(
+            f"The key for identifiers cannot be read or made at {path}: {error.strerror}. "
+            "Set COVIDPIPE_ID_KEY to a file in a folder you can write."
+        ) from None
+    if len(key) < 16:
+        raise BadConfig(f"The key for identifiers at {path} is shorter than 16 bytes: delete it to make a new one.")
+    return key
+
+
+def keyed_hash(kind: str, *parts: str, key: bytes) -> str:
+    """Return a 16-digit hash of an identifier, such as ``keyed_hash("patient", "MISTER^CT", key=key)``.
+
+    >>> keyed_hash("patient", "a", key=b"0" * 32) == keyed_hash("study", "a", key=b"0" * 32)
+    False
+    """
+    message = "\0".join((kind, *parts)).encode("utf-8", "surrogateescape")
+    return hmac.new(key, message, hashlib.sha256).hexdigest()[:16]
+
+
+def command_line() -> str:
+    """The command of this process, for the record."""
+    return " ".join(["covidpipe", *sys.argv[1:]])

@@ -1,0 +1,626 @@
+"""Every table that crosses a doorway, declared once.
+
+From one `Column` come the Arrow schema with its field metadata, the codebook, the data package and the check on
+every write. Columns are appended, never renamed; `SCHEMA_VERSION` says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from covidpipe.errors import BadTable
+
+SCHEMA_VERSION = "1.0.0"
+
+# Why an image is rejected (no percentage is told), or flagged (told with a warning). One sentence each for the
+# codebook; the row's own sentence says what was found in that very file.
+REASONS: dict[str, str] = {
+    # rejected at ingest
+    "unreadable": "The file is damaged, truncated or not what its name says.",
+    "unsupported_format": "The file is no DICOM, NIfTI, PNG, JPEG or TIFF image.",
+    "not_an_image": "The file holds no picture (report, segmentation object, notes, directory).",
+    "unsupported_transfer_syntax": "No decoder exists for the way the pixels are compressed.",
+    "unsupported_modality": "The image is neither a CT nor a chest X-ray.",
+    "not_chest": "The header says that another part of the body was imaged.",
+    "not_hounsfield": "A CT without Hounsfield units, and not declared as 8-bit windowed.",
+    "color_image": "A colored picture: a photograph, a screenshot or a rendered figure.",
+    "too_small": "Fewer than 64 rows or columns: a thumbnail or an icon.",
+    "blank": "Every pixel has the same value.",
+    "too_large": "More pixels or frames than the configured limit.",
+    "not_axial": "A CT plane that is not axial: a localizer, a coronal or a sagittal reformat.",
+    # rejected by a method
+    "method_not_for_modality": "The method is not defined for this modality.",
+    "no_model_for_modality": "No trained model was given for this modality.",
+    # undefined
+    "no_lung": "No lung was found in the image, so a percentage of lung is undefined.",
+    # said of a percentage
+    "screened_negative": "The classifier found no COVID-19, so nothing was segmented and the percentage is 0.",
+    # warnings
+    "modality_guessed": "The file does not say its modality; it was decided from the pixels.",
+    "modality_uncertain": "The modality was decided from the pixels with a confidence below 0.9.",
+    "lung_area_unusual": "The lungs cover less than 5 % or more than 60 % of the image.",
+    "single_lung": "Only one lung was found.",
+    "gantry_tilt": "The gantry was tilted: areas are those of the tilted plane.",
+    "duplicate": "The same pixels occur more than once in this cohort.",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: everything a reader, a program and a check need to know of it.
+
+    Parameters
+    ----------
+    name : str
+    type : pyarrow.DataType
+    text : str
+        One full sentence.
+    unit : str
+        Empty for pure numbers and words.
+    between : tuple of float, optional
+        Smallest and largest allowed value.
+    values : tuple of str, optional
+        The allowed words.
+    null_means : str
+        Empty if the column is never null.
+    """
+
+    name: str
+    type: pa.DataType
+    text: str
+    unit: str = ""
+    between: tuple[float, float] | None = None
+    values: tuple[str, ...] | None = None
+    null_means: str = ""
+
+    @property
+    def range_text(self) -> str:
+        """The allowed values in words, for the codebook."""
+        if self.values is not None:
+            return " | ".join(self.values)
+        if self.between is not None:
+            low, high = self.between
+            return f"{low:g} to {high:g}" if high != float("inf") else f"at least {low:g}"
+        return ""
+
+    def field(self) -> pa.Field:
+        metadata = {
+            "description": self.text,
+            "unit": self.unit,
+            "range": self.range_text,
+            "null_means": self.null_means,
+        }
+        return pa.field(
+            self.name, self.type, nullable=bool(self.null_means), metadata={k: v for k, v in metadata.items() if v}
+        )
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table's name, grain, columns and sort order."""
+
+    name: str
+    grain: str
+    columns: tuple[Column, ...]
+    sort_by: tuple[str, ...]
+    key: tuple[str, ...] = field(default=())
+
+    @property
+    def schema(self) -> pa.Schema:
+        metadata = {"table": self.name, "grain": self.grain, "schema_version": SCHEMA_VERSION}
+        return pa.schema([column.field() for column in self.columns], metadata=metadata)
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    def fingerprint(self) -> str:
+        """A hash that moves when the table's columns do, so that the stages which write it run again."""
+        return hashlib.sha256(repr((SCHEMA_VERSION, self.columns, self.sort_by)).encode()).hexdigest()[:16]
+
+
+INF = float("inf")
+_string = pa.string()
+_strings = pa.list_(pa.string())
+
+_IDENTITY = (
+    Column("image_id", _string, "Identifier of one image, made from the source file's hash and the frame."),
+    Column(
+        "patient_id",
+        _string,
+        "Keyed hash of the patient's identifier; the same patient has the same hash wherever the same key is used.",
+        null_means="the file does not say whose image it is",
+    ),
+    Column("study_id", _string, "Keyed hash of the study.", null_means="the file does not name a study"),
+    Column("series_id", _string, "Keyed hash of the series.", null_means="the file does not name a series"),
+    Column(
+        "slice_index",
+        pa.int32(),
+        "Position of the image in its series, counted from 0 from the feet upwards where the position is known.",
+        between=(0, INF),
+        null_means="the image is not part of a series, or its place is unknown",
+    ),
+    Column(
+        "modality",
+        _string,
+        "Computed tomography (ct) or projection X-ray (xr).",
+        values=("ct", "xr"),
+        null_means="neither, or unreadable",
+    ),
+)
+
+IMAGES = TableSpec(
+    name="images",
+    grain="one row = one file or frame seen, accepted or rejected",
+    key=("image_id",),
+    sort_by=("patient_id", "series_id", "slice_index", "image_id"),
+    columns=(
+        *_IDENTITY,
+        Column(
+            "path",
+            _string,
+            "The file, relative to the folder that was read. May itself identify a patient: stays inside the study.",
+        ),
+        Column(
+            "frame", pa.int32(), "Frame of a multi-frame file or axial slice of a volume, from 0.", between=(0, INF)
+        ),
+        Column(
+            "modality_source",
+            _string,
+            "Who said the modality: the file's header, the user, or a guess from the pixels.",
+            values=("header", "declared", "guessed"),
+            null_means="the modality is unknown",
+        ),
+        Column(
+            "modality_confidence",
+            pa.float32(),
+            "Probability of the guessed modality.",
+            between=(0, 1),
+            null_means="the modality was not guessed",
+        ),
+        Column(
+            "intensity",
+            _string,
+            "What pixel values mean: Hounsfield units, an 8-bit window of them, or a radiograph's grey levels.",
+            values=("hounsfield", "windowed_8bit", "radiograph"),
+            null_means="unreadable, or not an image",
+        ),
+        Column(
+            "format",
+            _string,
+            "The file's format.",
+            values=("dicom", "nifti", "png", "jpeg", "tiff"),
+            null_means="not recognised",
+        ),
+        Column("transfer_syntax", _string, "UID of a DICOM's pixel encoding.", null_means="not a DICOM"),
+        Column(
+            "photometric",
+            _string,
+            "Photometric interpretation as stored; MONOCHROME1 is inverted on reading.",
+            null_means="not a DICOM, or not stated",
+        ),
+        Column("rows", pa.int32(), "Height of the image.", "px", (1, INF), null_means="unreadable"),
+        Column("columns", pa.int32(), "Width of the image.", "px", (1, INF), null_means="unreadable"),
+        Column(
+            "row_spacing_mm", pa.float64(), "Distance between rows.", "mm", (0, INF), null_means="the file does not say"
+        ),
+        Column(
+            "column_spacing_mm",
+            pa.float64(),
+            "Distance between columns.",
+            "mm",
+            (0, INF),
+            null_means="the file does not say",
+        ),
+        Column(
+            "slice_spacing_mm",
+            pa.float64(),
+            "Distance between slices, measured from their positions, else the stated one.",
+            "mm",
+            (0, INF),
+            null_means="not a series, or the file does not say",
+        ),
+        Column(
+            "source_sha256",
+            _string,
+            "SHA-256 of the source file's bytes.",
+            null_means="the file could not be read at all",
+        ),
+        Column(
+            "pixel_sha256",
+            _string,
+            "SHA-256 of the decoded pixels, their shape and type: equal for copies in other containers.",
+            null_means="no pixels were decoded",
+        ),
+        Column(
+            "label",
+            pa.bool_(),
+            "True if the dataset says that the image shows COVID-19 infection.",
+            null_means="the image carries no label",
+        ),
+        Column(
+            "lung_mask_path",
+            _string,
+            "The radiologists' lung mask, relative to the dataset's folder.",
+            null_means="the dataset has no such mask",
+        ),
+        Column(
+            "infection_mask_path",
+            _string,
+            "The radiologists' infection mask, relative to the dataset's folder.",
+            null_means="the dataset has no such mask",
+        ),
+        Column("accepted", pa.bool_(), "True if the image goes on to the networks."),
+        Column(
+            "reason",
+            _string,
+            "Why the image was rejected.",
+            values=tuple(REASONS),
+            null_means="the image was accepted",
+        ),
+        Column(
+            "sentence",
+            _string,
+            "What was found in this file, what was expected, and how to repair it.",
+            null_means="the image was accepted",
+        ),
+        Column("warnings", _strings, "Reason codes of what is odd about an accepted image."),
+    ),
+)
+
+INFECTION = TableSpec(
+    name="infection",
+    grain="one row = one image x one method; rejected images included",
+    key=("cohort", "image_id", "method"),
+    sort_by=("cohort", "patient_id", "series_id", "slice_index", "image_id", "method"),
+    columns=(
+        Column("cohort", _string, "Name of the cohort the image belongs to."),
+        *_IDENTITY,
+        Column("method", _string, "How the percentage was found.", values=("khan2020", "alom2020")),
+        Column(
+            "covid_probability",
+            pa.float32(),
+            "The classifier's probability that the image shows COVID-19.",
+            between=(0, 1),
+            null_means="the method does not screen, or the image was rejected",
+        ),
+        Column(
+            "covid_positive",
+            pa.bool_(),
+            "True if covid_probability reaches the classifier's threshold.",
+            null_means="the method does not screen, or the image was rejected",
+        ),
+        Column(
+            "lung_px",
+            pa.int64(),
+            "Lung pixels of the image as stored (native grid): the denominator of infection_percent.",
+            "px",
+            (0, INF),
+            null_means="the image was rejected",
+        ),
+        Column(
+            "infected_px",
+            pa.int64(),
+            "Lung pixels marked infected: the numerator of infection_percent.",
+            "px",
+            (0, INF),
+            null_means="the image was rejected",
+        ),
+        Column(
+            "lung_mm2", pa.float64(), "Area of lung_px.", "mm2", (0, INF), null_means="rejected, or no pixel spacing"
+        ),
+        Column(
+            "infected_mm2",
+            pa.float64(),
+            "Area of infected_px.",
+            "mm2",
+            (0, INF),
+            null_means="rejected, or no pixel spacing",
+        ),
+        Column(
+            "infection_percent",
+            pa.float64(),
+            "100 x infected_px / lung_px: share of the lung pixels of this image that is infected.",
+            "%",
+            (0, 100),
+            null_means="undefined; see qc_reasons",
+        ),
+        Column(
+            "infection_percent_low",
+            pa.float64(),
+            "Lower end of the prediction interval of infection_percent.",
+            "%",
+            (0, 100),
+            null_means="no interval was calibrated",
+        ),
+        Column(
+            "infection_percent_high",
+            pa.float64(),
+            "Upper end of the prediction interval of infection_percent.",
+            "%",
+            (0, 100),
+            null_means="no interval was calibrated",
+        ),
+        Column(
+            "left_lung_percent",
+            pa.float64(),
+            "infection_percent of the patient's left lung.",
+            "%",
+            (0, 100),
+            null_means="not determined",
+        ),
+        Column(
+            "right_lung_percent",
+            pa.float64(),
+            "infection_percent of the patient's right lung.",
+            "%",
+            (0, 100),
+            null_means="not determined",
+        ),
+        Column("lesion_count", pa.int32(), "Separate infected regions.", between=(0, INF), null_means="not determined"),
+        Column(
+            "largest_lesion_mm2",
+            pa.float64(),
+            "Area of the largest infected region.",
+            "mm2",
+            (0, INF),
+            null_means="not determined, or no pixel spacing",
+        ),
+        Column(
+            "ggo_percent",
+            pa.float64(),
+            "Ground glass, as a share of the lung pixels.",
+            "%",
+            (0, 100),
+            null_means="not determined, or the image is not in Hounsfield units",
+        ),
+        Column(
+            "consolidation_percent",
+            pa.float64(),
+            "Consolidation, as a share of the lung pixels.",
+            "%",
+            (0, 100),
+            null_means="not determined, or the image is not in Hounsfield units",
+        ),
+        Column(
+            "reference_percentile",
+            pa.float64(),
+            "Where infection_percent lies among lesion-free images of the training data.",
+            "%",
+            (0, 100),
+            null_means="not determined",
+        ),
+        Column(
+            "qc_status",
+            _string,
+            "ok: use it; warning: read qc_reasons first; rejected: no percentage was computed.",
+            values=("ok", "warning", "rejected"),
+        ),
+        Column("qc_reasons", _strings, "Reason codes, sorted; the codebook explains each."),
+        Column(
+            "split",
+            _string,
+            "Part that the image had when these models were trained; do not judge the models on `train`.",
+            values=("train", "validation", "test"),
+            null_means="not among the training data",
+        ),
+        Column(
+            "source_sha256",
+            _string,
+            "SHA-256 of the source file's bytes, to join the table back to its files.",
+            null_means="the file could not be read at all",
+        ),
+        Column("classifier_id", _string, "Model and weights' hash.", null_means="no classifier took part"),
+        Column("lung_model_id", _string, "Model and weights' hash.", null_means="no lung model took part"),
+        Column("infection_model_id", _string, "Model and weights' hash.", null_means="no infection model took part"),
+        Column("pipeline_version", _string, "Version of covidpipe."),
+        Column("schema_version", _string, "Version of these columns."),
+    ),
+)
+
+REJECTED = TableSpec(
+    name="rejected",
+    grain="one row = one rejected file or frame",
+    key=("image_id",),
+    sort_by=("reason", "image_id"),
+    columns=(
+        Column("cohort", _string, "Name of the cohort."),
+        *(c for c in IMAGES.columns if c.name in ("image_id", "source_sha256", "frame", "format", "modality")),
+        Column("reason", _string, "Why the image was rejected.", values=tuple(REASONS)),
+        Column("sentence", _string, "What was found in this file, what was expected, and how to repair it."),
+    ),
+)
+
+PATIENTS = TableSpec(
+    name="patients",
+    grain="one row = one patient x study x modality x method",
+    key=("cohort", "patient_id", "study_id", "modality", "method"),
+    sort_by=("cohort", "patient_id", "study_id", "modality", "method"),
+    columns=(
+        Column("cohort", _string, "Name of the cohort."),
+        *(c for c in _IDENTITY if c.name in ("patient_id", "study_id", "modality")),
+        Column("method", _string, "How the percentages were found.", values=("khan2020", "alom2020")),
+        Column("images", pa.int32(), "Images with a percentage.", between=(0, INF)),
+        Column("images_refused", pa.int32(), "Images without one: rejected, or without lung.", between=(0, INF)),
+        Column("lung_px", pa.int64(), "Lung pixels over all images with a percentage.", "px", (0, INF)),
+        Column("infected_px", pa.int64(), "Infected lung pixels over the same images.", "px", (0, INF)),
+        Column(
+            "infection_percent",
+            pa.float64(),
+            "100 x infected_px / lung_px: the slices' percentages weighted by lung area.",
+            "%",
+            (0, 100),
+            null_means="no image of the patient has a percentage",
+        ),
+    ),
+)
+
+SPLIT = TableSpec(
+    name="split",
+    grain="one row = one accepted image of a dataset",
+    key=("image_id",),
+    sort_by=("image_id",),
+    columns=(
+        Column("image_id", _string, "Identifier of the image."),
+        Column("group", _string, "What never crosses: the patient, or the set of copies the image belongs to."),
+        Column("fold", pa.int32(), "Fold in which the image is tested, from 0.", between=(0, INF)),
+    ),
+)
+
+_TRANSFORM = tuple(
+    Column(name, pa.int32(), text, "px", (0, INF))
+    for name, text in (
+        ("native_rows", "Height of the image as stored."),
+        ("native_columns", "Width of the image as stored."),
+        ("size", "Height and width of the harmonized grid."),
+        ("top", "First row of the harmonized grid that the image covers."),
+        ("left", "First column of the harmonized grid that the image covers."),
+        ("height", "Rows of the harmonized grid that the image covers."),
+        ("width", "Columns of the harmonized grid that the image covers."),
+    )
+)
+
+STORE_INDEX = TableSpec(
+    name="store_index",
+    grain="one row = one image of a harmonized or enhanced store",
+    key=("image_id",),
+    sort_by=("n",),
+    columns=(
+        Column("n", pa.int64(), "Position in the store's arrays.", between=(0, INF)),
+        Column("image_id", _string, "Identifier of the image."),
+        *_TRANSFORM,
+        Column("label", pa.bool_(), "True for COVID-19 infection.", null_means="no label"),
+        Column("has_lung_mask", pa.bool_(), "True if lung_mask holds a radiologist's mask at n."),
+        Column("has_infection_mask", pa.bool_(), "True if infection_mask holds a radiologist's mask at n."),
+    ),
+)
+
+MASK_INDEX = TableSpec(
+    name="mask_index",
+    grain="one row = one image x one method of a shard",
+    key=("image_id", "method"),
+    sort_by=("n",),
+    columns=(
+        Column("n", pa.int64(), "Position in the arrays of masks.zarr.", between=(0, INF)),
+        Column("image_id", _string, "Identifier of the image."),
+        Column("method", _string, "How the masks were found.", values=("khan2020", "alom2020")),
+        *_TRANSFORM,
+        *(c for c in INFECTION.columns if c.name in ("covid_probability", "covid_positive", "split")),
+        *(c for c in INFECTION.columns if c.name in ("classifier_id", "lung_model_id", "infection_model_id")),
+        Column("reasons", _strings, "Reason codes found while predicting."),
+    ),
+)
+
+HISTORY = TableSpec(
+    name="history",
+    grain="one row = one epoch x one part x one measure",
+    key=("epoch", "part", "measure"),
+    sort_by=("epoch", "part", "measure"),
+    columns=(
+        Column("epoch", pa.int32(), "Epoch, from 0.", between=(0, INF)),
+        Column("part", _string, "Training or validation.", values=("train", "validation")),
+        Column("measure", _string, "Loss or metric."),
+        Column("value", pa.float64(), "Its mean over the epoch."),
+    ),
+)
+
+METRICS_IMAGES = TableSpec(
+    name="metrics_images",
+    grain="one row = one image x one measure",
+    key=("image_id", "measure"),
+    sort_by=("image_id", "measure"),
+    columns=(
+        Column("image_id", _string, "Identifier of the image."),
+        Column("patient_id", _string, "Keyed hash of the patient.", null_means="unknown"),
+        Column("measure", _string, "What was measured."),
+        Column("value", pa.float64(), "Its value.", null_means="undefined for this image"),
+    ),
+)
+
+METRICS_SUMMARY = TableSpec(
+    name="metrics_summary",
+    grain="one row = one measure over the test part",
+    key=("subject", "measure"),
+    sort_by=("subject", "measure"),
+    columns=(
+        Column("subject", _string, "The model, method or trivial control that was measured."),
+        Column("measure", _string, "What was measured."),
+        Column("value", pa.float64(), "Its value.", null_means="undefined: no image could be measured"),
+        Column("low", pa.float64(), "Lower end of the 95 % interval.", null_means="undefined"),
+        Column("high", pa.float64(), "Upper end of the 95 % interval.", null_means="undefined"),
+        Column("n", pa.int64(), "Images (or trials, for a proportion).", between=(0, INF)),
+        Column("k", pa.int64(), "Successes, for a proportion.", between=(0, INF), null_means="not a proportion"),
+        Column("patients", pa.int64(), "Patients.", between=(0, INF), null_means="patients are not known"),
+    ),
+)
+
+TABLES: dict[str, TableSpec] = {
+    spec.name: spec
+    for spec in (
+        IMAGES,
+        INFECTION,
+        REJECTED,
+        PATIENTS,
+        SPLIT,
+        STORE_INDEX,
+        MASK_INDEX,
+        HISTORY,
+        METRICS_IMAGES,
+        METRICS_SUMMARY,
+    )
+}
+
+
+def check(table: pa.Table, spec: TableSpec) -> None:
+    """Raise `BadTable` at the first way in which `table` breaks `spec`: names, types, nulls, ranges, words, key."""
+    if table.column_names != spec.names:
+        missing = [n for n in spec.names if n not in table.column_names]
+        extra = [n for n in table.column_names if n not in spec.names]
+        raise BadTable(
+            f"Table `{spec.name}`: columns differ from its schema: missing {missing or 'none'}, unknown "
+            f"{extra or 'none'}{'' if missing or extra else ', order changed'}."
+        )
+    for column in spec.columns:
+        values = table.column(column.name)
+        if values.type != column.type:
+            raise BadTable(f"Table `{spec.name}`, column `{column.name}`: wanted {column.type}, found {values.type}.")
+        if values.null_count and not column.null_means:
+            raise BadTable(f"Table `{spec.name}`, column `{column.name}`: {values.null_count} nulls, none is allowed.")
+        if column.between is not None and values.null_count < len(values):
+            low, high = pc.min_max(values).as_py().values()
+            if low < column.between[0] or high > column.between[1]:
+                raise BadTable(
+                    f"Table `{spec.name}`, column `{column.name}`: values {low:g} to {high:g}, allowed "
+                    f"{column.range_text}."
+                )
+        if column.values is not None:
+            unknown = set(pc.unique(values).to_pylist()) - set(column.values) - {None}
+            if unknown:
+                raise BadTable(
+                    f"Table `{spec.name}`, column `{column.name}`: unknown {sorted(unknown)}, allowed "
+                    f"{column.range_text}."
+                )
+    if spec.key and len(table):
+        distinct = table.select(list(spec.key)).group_by(list(spec.key)).aggregate([]).num_rows
+        if distinct != len(table):
+            raise BadTable(f"Table `{spec.name}`: {len(table) - distinct} rows repeat their key {spec.key}.")
+
+
+def codebook(spec: TableSpec) -> list[dict[str, str]]:
+    """Rows of codebook.csv: one for each column of `spec`, in its order."""
+    return [
+        {
+            "table": spec.name,
+            "column": column.name,
+            "type": str(column.type),
+            "unit": column.unit,
+            "range": column.range_text,
+            "null_means": column.null_means,
+            "text": column.text,
+        }
+        for column in spec.columns
+    ]

@@ -1,0 +1,27 @@
+"""What every test can ask for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def id_key(tmp_path_factory, monkeypatch) -> Path:
+    """A key of the test's own: no test touches the user's."""
+    path = tmp_path_factory.mktemp("key") / "id.key"
+    monkeypatch.setenv("COVIDPIPE_ID_KEY", str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the real images, or a skip that says how to point at them."""
+    folder = Path(os.environ.get("COVIDPIPE_DATA") or ROOT.parent / "shared" / "data").resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no real images at {folder}: set COVIDPIPE_DATA to their folder")
+    return folder
