@@ -13,7 +13,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from covidpipe.errors import BadConfig, did_you_mean
-from covidpipe.registry import DATASETS, METHODS, MODALITIES, MODELS, READINGS, REGIMES_OF_TASK, SHIPPED, TASKS
+from covidpipe.registry import (
+    DATASETS,
+    METHODS,
+    MODALITIES,
+    MODELS,
+    READINGS,
+    REGIMES_OF_TASK,
+    SHIPPED,
+    TASKS,
+    TRUTH_OF_TASK,
+)
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
@@ -23,7 +33,10 @@ class Section(BaseModel):
 
 
 class Source(Section):
-    """Where images come from: a folder, an archive or a list (`path`), or a declared dataset (`dataset`)."""
+    """Where images come from: a folder, an archive or a list (`path`), or a declared dataset (`dataset`).
+
+    With both, `path` is a folder laid out as the dataset is.
+    """
 
     path: str | None = Field(None, description="folder, .zip, .tar.gz, single file, or .csv/.txt list of files")
     dataset: str | None = Field(None, description="name of a declared dataset (`covidpipe datasets`)")
@@ -34,8 +47,8 @@ class Source(Section):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Source:
-        if (self.path is None) == (self.dataset is None):
-            raise ValueError("give either `path` or `dataset`")
+        if self.path is None and self.dataset is None:
+            raise ValueError("give `path`, or `dataset` (both: a folder laid out as that dataset is)")
         if self.dataset is not None and self.dataset not in DATASETS:
             raise ValueError(
                 f"no dataset is called `{self.dataset}`; known: {', '.join(sorted(DATASETS))}."
@@ -80,6 +93,12 @@ class Recipe(Section):
                 )
         if self.task not in MODELS[self.model].tasks:
             raise ValueError(f"`{self.model}` does not {self.task}; it does: {', '.join(MODELS[self.model].tasks)}")
+        wanted = TRUTH_OF_TASK[self.task]
+        if wanted not in DATASETS[self.dataset].truth:
+            fitting = [name for name, spec in DATASETS.items() if wanted in spec.truth]
+            raise ValueError(
+                f"dataset `{self.dataset}` has no {wanted} to {self.task}; these have: {', '.join(fitting)}"
+            )
         return self
 
 
@@ -103,6 +122,15 @@ class Roles(Section):
     classify: str | None = None
     segment_lungs: str | None = None
     segment_infection: str | None = None
+
+
+class Phantoms(Section):
+    """Synthetic patients to make, in {results}/phantoms/{name}: ct/ and xr/."""
+
+    patients: int = Field(12, ge=1)
+    size: int = Field(160, ge=64, le=1024, description="rows and columns of a slice")
+    slices: int = Field(16, ge=1, description="slices of a patient")
+    seed: int = Field(0, ge=0, description="another seed makes other patients")
 
 
 class Harmonize(Section):
@@ -135,6 +163,10 @@ class Config(Section):
     seed: int = Field(20201122, ge=0, description="of every random choice")
     results: str = Field("results", description="folder of everything that is made")
     data: str = Field("../shared/data", description="folder of the declared datasets; COVIDPIPE_DATA overrides it")
+    datasets: dict[str, str] = Field(
+        default_factory=dict, description="folders of declared datasets that lie elsewhere, by name"
+    )
+    phantoms: dict[str, Phantoms] = Field(default_factory=dict, description="synthetic patients to make, by name")
     cohorts: dict[str, Cohort] = Field(default_factory=dict, description="images to be quantified, by name")
     methods: list[str] = Field(["khan2020", "alom2020"], description="how images are quantified")
     segment: Literal["positives", "all"] = Field(
@@ -164,10 +196,13 @@ class Config(Section):
     def _consistent(self) -> Config:
         import re
 
-        for kind, names in (("cohort", self.cohorts), ("training", self.training)):
+        for kind, names in (("cohort", self.cohorts), ("training", self.training), ("phantoms", self.phantoms)):
             for name in names:
                 if not re.match(NAME_PATTERN, name):
                     raise ValueError(f"{kind} `{name}`: a name has letters, digits, `_`, `.` and `-` only")
+        for name in self.datasets:
+            if name not in DATASETS:
+                raise ValueError(f"datasets: no dataset is called `{name}`.{did_you_mean(name, DATASETS)}")
         cohort_methods = (m for c in self.cohorts.values() for m in c.methods or ())
         for method in (*self.methods, *cohort_methods):
             if method not in METHODS:
@@ -187,6 +222,12 @@ class Config(Section):
             other = by_path.setdefault(model_key(recipe), name)
             if other != name:
                 raise ValueError(f"training `{other}` and `{name}` would be written to the same folder")
+        by_out: dict[str, str] = {}
+        for name, cohort in self.cohorts.items():
+            if cohort.out is not None and by_out.setdefault(os.path.normpath(cohort.out), name) != name:
+                raise ValueError(
+                    f"cohorts `{by_out[os.path.normpath(cohort.out)]}` and `{name}` would be written to the same folder"
+                )
         for modality in MODALITIES:
             for task in TASKS:
                 wanted = getattr(self.models.get(modality, Roles()), task)
@@ -230,10 +271,12 @@ class Config(Section):
     def source_root(self, name: str) -> Path:
         """Folder or file that `name` is read from; paths in its image table are relative to it."""
         source = self.source(name)
-        if source.dataset is not None:
-            return self.data_folder() / DATASETS[source.dataset].folder
-        assert source.path is not None
-        return Path(source.path)
+        if source.path is not None:
+            return Path(source.path)
+        assert source.dataset is not None
+        if source.dataset in self.datasets:
+            return Path(self.datasets[source.dataset])
+        return self.data_folder() / DATASETS[source.dataset].folder
 
     def cohort_methods(self, cohort: str) -> list[str]:
         own = self.cohorts[cohort].methods
@@ -276,7 +319,13 @@ def _sentence(where: str, item: Any) -> str:
 def _section(path: tuple) -> type[BaseModel] | None:
     """The config class that the keys at `path` belong to."""
     section: type[BaseModel] | None = Config
-    classes = {"cohorts": Cohort, "training": Recipe, "schedules": Schedule, "models": Roles}
+    classes = {
+        "cohorts": Cohort,
+        "training": Recipe,
+        "schedules": Schedule,
+        "models": Roles,
+        "phantoms": Phantoms,
+    }
     for part in path:
         if part in classes:
             section = classes[part]

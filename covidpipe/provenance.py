@@ -29,9 +29,11 @@ PLUMBING = {
     "covidpipe.cli",
     "covidpipe.config",
     "covidpipe.errors",
+    "covidpipe.paths",
     "covidpipe.provenance",
     "covidpipe.registry",
     "covidpipe.schemas",
+    "covidpipe.workflow",
 }
 
 # The tables each stage writes.

@@ -12,6 +12,8 @@ Task = Literal["classify", "segment_lungs", "segment_infection"]
 Modality = Literal["ct", "xr"]
 
 TASKS: tuple[str, ...] = ("classify", "segment_lungs", "segment_infection")
+# What a dataset must tell of its images for each task.
+TRUTH_OF_TASK = {"classify": "label", "segment_lungs": "lung_mask", "segment_infection": "infection_mask"}
 MODALITIES: tuple[str, ...] = ("ct", "xr")
 PROTOCOLS: tuple[str, ...] = ("grouped", "published")
 
@@ -134,7 +136,8 @@ SHIPPED: dict[str, tuple[str, str]] = {
 class DatasetSpec:
     """Labelled images with a parser of their own in ``covidpipe/datasets/``.
 
-    ``folder`` is looked for below the data folder (config ``data``, or ``COVIDPIPE_DATA``).
+    ``folder`` is looked for below the data folder (config ``data``, or ``COVIDPIPE_DATA``). ``truth`` says what is
+    known of its images: ``label`` (COVID-19 or not), ``lung_mask``, ``infection_mask``.
     """
 
     name: str
@@ -143,6 +146,7 @@ class DatasetSpec:
     modality: str
     licence: str
     text: str
+    truth: tuple[str, ...]
 
 
 DATASETS: dict[str, DatasetSpec] = {
@@ -156,6 +160,7 @@ DATASETS: dict[str, DatasetSpec] = {
             "not stated with the copy; Radiopaedia cases are CC BY-NC-SA",
             "829 axial CT slices of 9 patients, lung and infection masks (MedSeg COVID-19 dataset 2, "
             "doi:10.6084/m9.figshare.13521509)",
+            ("label", "lung_mask", "infection_mask"),
         ),
         DatasetSpec(
             "coronacases",
@@ -164,6 +169,7 @@ DATASETS: dict[str, DatasetSpec] = {
             "ct",
             "CC BY-NC-SA",
             "234 axial CT slices of 6 patients, lung and infection masks (Ma et al., doi:10.5281/zenodo.3757476)",
+            ("label", "lung_mask", "infection_mask"),
         ),
         DatasetSpec(
             "cxr-lungs",
@@ -172,6 +178,7 @@ DATASETS: dict[str, DatasetSpec] = {
             "xr",
             "NLM, public; Shenzhen masks CC BY-NC-SA 4.0",
             "704 frontal X-rays with lung masks (Montgomery 138, Shenzhen 566)",
+            ("lung_mask",),
         ),
         DatasetSpec(
             "covid-cxr",
@@ -180,6 +187,7 @@ DATASETS: dict[str, DatasetSpec] = {
             "xr",
             "per image CC BY, CC BY-SA or CC BY-NC-SA",
             "303 frontal X-rays of 170 patients with findings (ieee8023/covid-chestxray-dataset)",
+            ("label",),
         ),
         DatasetSpec(
             "phantom-ct",
@@ -188,6 +196,7 @@ DATASETS: dict[str, DatasetSpec] = {
             "ct",
             "made by `covidpipe phantoms`; no real patient",
             "synthetic thorax CT series in DICOM with exactly known masks",
+            ("label", "lung_mask", "infection_mask"),
         ),
         DatasetSpec(
             "phantom-xr",
@@ -196,6 +205,7 @@ DATASETS: dict[str, DatasetSpec] = {
             "xr",
             "made by `covidpipe phantoms`; no real patient",
             "X-rays projected from the CT phantoms, with exactly known masks",
+            ("label", "lung_mask", "infection_mask"),
         ),
     )
 }

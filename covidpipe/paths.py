@@ -1,0 +1,80 @@
+"""Where everything lies: pure functions of a config, used by the workflow, by the stages and by the CLI.
+
+A name may be a Snakemake wildcard such as ``{name}``: the same functions make the rules' patterns.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from covidpipe.config import Config, Recipe
+from covidpipe.registry import REGIMES
+
+
+def config_file(config: Config) -> Path:
+    """The resolved config that every command of a run is given."""
+    return Path(config.results) / "config.yaml"
+
+
+def images(config: Config, name: str) -> Path:
+    """Image table of a cohort or dataset."""
+    return Path(config.results) / "ingest" / name / "images.parquet"
+
+
+def phantoms(config: Config, name: str) -> Path:
+    """Folder of the synthetic patients `name`, with ct/ and xr/."""
+    return Path(config.results) / "phantoms" / name
+
+
+def split(config: Config, dataset: str, protocol: str) -> Path:
+    """Table of folds."""
+    return Path(config.results) / "splits" / dataset / f"{protocol}.parquet"
+
+
+def harmonized(config: Config, name: str, size: int | str) -> Path:
+    """Folder of a harmonized store."""
+    return Path(config.results) / "harmonized" / name / str(size)
+
+
+def wavelet(config: Config, name: str, size: int | str, reading: str) -> Path:
+    """Folder of an enhanced store."""
+    return Path(config.results) / "wavelet" / name / str(size) / reading
+
+
+def store(config: Config, recipe: Recipe) -> Path:
+    """Folder of the store that `recipe` is trained on: harmonized or enhanced, as its regime says."""
+    if REGIMES[recipe.regime].input == "wavelet":
+        return wavelet(config, recipe.dataset, recipe.image_size, recipe.reading)
+    return harmonized(config, recipe.dataset, recipe.image_size)
+
+
+def model(config: Config, recipe: Recipe) -> Path:
+    """Model folder of a trained network."""
+    return Path(config.results) / "models" / _of_recipe(recipe)
+
+
+def metrics(config: Config, recipe: Recipe) -> Path:
+    """Folder of a trained network's test results."""
+    return Path(config.results) / "metrics" / _of_recipe(recipe)
+
+
+def _of_recipe(recipe: Recipe) -> Path:
+    return Path(
+        recipe.dataset, recipe.task, recipe.model, recipe.regime, recipe.protocol, f"fold-{recipe.fold}"
+    )  # what config.model_key tells apart
+
+
+def cohort(config: Config, name: str) -> Path:
+    """Folder of a cohort's tables, shards and report."""
+    own = config.cohorts[name].out
+    return Path(own) if own is not None else Path(config.results) / "cohorts" / name
+
+
+def shard(config: Config, name: str, index: int) -> Path:
+    """Folder of one shard of a cohort."""
+    return cohort(config, name) / "shards" / f"{index:05d}"
+
+
+def cohort_metrics(config: Config, name: str) -> Path:
+    """Folder of a cohort's errors against its truth."""
+    return Path(config.results) / "metrics" / "cohorts" / name
