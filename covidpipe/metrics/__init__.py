@@ -1,0 +1,1 @@
+"""Scores of masks, labels and percentages, with intervals: pure functions of arrays."""

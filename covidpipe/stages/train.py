@@ -1,0 +1,150 @@
+"""Train one network: store and split in, a model folder out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from covidpipe.config import Config, Recipe
+from covidpipe.errors import BadConfig
+from covidpipe.io.files import file_sha256, read_frame, replacing, write_json, write_table, write_text
+from covidpipe.io.keras_files import save_model
+from covidpipe.io.store import Store, open_store
+from covidpipe.provenance import available_cores, command_line, run_record, set_seed
+from covidpipe.registry import DATASETS, REGIMES
+from covidpipe.schemas import HISTORY, IMAGES, SPLIT
+from covidpipe.splits import check_no_leak, parts
+from covidpipe.training.card import model_card
+
+log = logging.getLogger(__name__)
+
+TRUTH_COLUMN = {"classify": "label", "segment_lungs": "has_lung_mask", "segment_infection": "has_infection_mask"}
+MASK = {"segment_lungs": "lung_mask", "segment_infection": "infection_mask"}
+
+
+def labelled_parts(store: Store, split: Path, recipe: Recipe, folds: int) -> dict[str, Any]:
+    """Positions, groups and parts of the store's images that carry the truth which `recipe` needs.
+
+    Returns
+    -------
+    dict of str to pandas.DataFrame
+        ``train``, ``validation`` and ``test``, each with columns n, image_id, group.
+    """
+    truth = store.index[TRUTH_COLUMN[recipe.task]]
+    known = truth.notna() if recipe.task == "classify" else truth
+    rows = store.index[known.to_numpy(bool)].merge(read_frame(split, SPLIT), on="image_id", validate="one_to_one")
+    rows["part"] = parts(rows["fold"].to_numpy(int), recipe.fold, folds)
+    if recipe.protocol == "grouped":
+        check_no_leak(rows["group"].to_numpy(str), rows["part"].to_numpy(str))
+    found = {name: rows[rows["part"] == name].sort_values("n") for name in ("train", "validation", "test")}
+    for name in ("train", "validation"):
+        if found[name].empty:
+            raise BadConfig(
+                f"Training {recipe.model} on {recipe.dataset}: the {name} part of fold {recipe.fold} has no image with "
+                f"a truth for {recipe.task}. Choose another fold, fewer folds, or a dataset with such masks or labels."
+            )
+    return found
+
+
+def read_labelled(store: Store, rows: Any, task: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 (n, rows, columns) and their truth, uint8 labels (n,) or masks (n, rows, columns)."""
+    positions = rows["n"].to_numpy(int)
+    images = store.read("image", positions)
+    if task == "classify":
+        return images, rows["label"].to_numpy(bool).astype(np.uint8)
+    return images, (store.read(MASK[task], positions) > 0).astype(np.uint8)
+
+
+def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path, out: Path) -> None:
+    """Train ``config.training[recipe_name]`` and write model.keras, history.parquet, run.json and card.md to `out`.
+
+    Parameters
+    ----------
+    config : Config
+    recipe_name : str
+    store : Path
+        Folder of the harmonized or enhanced images that the regime feeds.
+    split : Path
+        Table of folds.
+    images : Path
+        Image table of the dataset: which files the network has seen goes into run.json.
+    out : Path
+        Folder, made whole or not at all.
+    """
+    started = time.time()
+    set_seed(config.seed)
+    from covidpipe.models import build
+    from covidpipe.training.fit import Labelled, fit, static_weights
+
+    recipe = config.training[recipe_name]
+    schedule = config.schedules[recipe.schedule]
+    regime = REGIMES[recipe.regime]
+    opened = open_store(store)
+    rows = labelled_parts(opened, split, recipe, config.folds)
+    part = {
+        name: Labelled(*read_labelled(opened, rows[name], recipe.task), rows[name]["group"].to_numpy(str))
+        for name in ("train", "validation")
+    }
+    model = build(
+        recipe.model,
+        (recipe.image_size, recipe.image_size, recipe.channels),
+        2,
+        width=recipe.width,
+    )
+    counts = {
+        name: {"images": len(rows[name]), "patients": int(rows[name]["group"].nunique())}
+        for name in ("train", "validation", "test")
+    }
+    log.info(
+        "%s: %s on %s, %d images of %d patients to train, %d of %d to validate, %d parameters",
+        recipe_name, recipe.model, recipe.dataset, counts["train"]["images"], counts["train"]["patients"],
+        counts["validation"]["images"], counts["validation"]["patients"], model.count_params(),
+    )  # fmt: skip
+    weights = None if recipe.task == "classify" else static_weights(regime.pixel_weights, part["train"].truth)
+    threshold, best_epoch, history = fit(
+        model, recipe, schedule, part["train"], part["validation"], config.seed, weights
+    )
+    best = max(row["value"] for row in history if row["part"] == "validation" and row["measure"] == "score")
+
+    seen = read_frame(images, IMAGES)[["image_id", "source_sha256"]]
+    with replacing(out) as folder:
+        folder.mkdir(parents=True)
+        save_model(model, folder / "model.keras")
+        write_table(folder / "history.parquet", history, HISTORY)
+        record = run_record(
+            "train",
+            seed=config.seed,
+            started=started,
+            command=command_line(),
+            device=f"{available_cores()} CPU cores",
+            schedule=schedule.model_dump(),
+            counts=counts,
+            parameters=int(sum(np.prod(w.shape) for w in model.trainable_weights)),
+            pixel_weights=weights,
+            best_epoch=best_epoch,
+            validation_measure="ROC AUC" if recipe.task == "classify" else "pooled Dice",
+            validation_score=best,
+            weights_sha256=file_sha256(folder / "model.keras"),
+            recipe={
+                **recipe.model_dump(),
+                "name": recipe_name,
+                "modality": DATASETS[recipe.dataset].modality,
+                "input": regime.input,
+                "source_size": config.harmonize.source_size,
+                "window_hu": list(config.harmonize.window_hu),
+                "threshold": threshold,
+                "folds": config.folds,
+                "seed": config.seed,
+            },
+            images={
+                sha: name
+                for name in ("train", "validation", "test")
+                for sha in rows[name].merge(seen, on="image_id")["source_sha256"].sort_values()
+            },
+        )
+        write_json(folder / "run.json", record)
+        write_text(folder / "card.md", model_card(record))

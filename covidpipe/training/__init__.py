@@ -1,0 +1,1 @@
+"""How networks are trained: losses, augmentation, batches, the fit itself."""
