@@ -1,0 +1,1 @@
+"""Declared datasets: each module turns a folder's index into `ImageRecord`s and reads no pixels."""

@@ -1,0 +1,357 @@
+"""Ingest: a folder, archive, list or dataset in; one row for every file or frame seen, accepted or not, out."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import logging
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from covidpipe.config import Config, Limits, Source
+from covidpipe.errors import BadInput
+from covidpipe.io.files import file_sha256, write_json, write_table
+from covidpipe.io.image import Facts
+from covidpipe.io.read import open_file, settle
+from covidpipe.io.sources import gather
+from covidpipe.provenance import available_cores, command_line, id_key, keyed_hash, run_record
+from covidpipe.records import ImageRecord
+from covidpipe.registry import DATASETS
+from covidpipe.schemas import IMAGES
+
+log = logging.getLogger(__name__)
+
+# What a row carries from a reader to the end of ingest, under names that no column has.
+PLAIN = ("patient", "study", "series", "position_mm", "instance", "stated_slice_spacing_mm")
+
+
+def run(config: Config, name: str, out: Path) -> None:
+    """Write ``images.parquet`` (IMAGES) to `out` and ``run.json`` beside it.
+
+    Parameters
+    ----------
+    config : Config
+    name : str
+        A cohort of the config, or a declared dataset.
+    out : Path
+
+    Raises
+    ------
+    BadConfig
+        The source does not exist, or is an archive or list that cannot be read.
+    """
+    started = time.time()
+    source = config.source(name)
+    root, records = records_of(config, source, name, out.parent / "unpacked")
+    rows = ingest(root, records, source, config.limits)
+    table = write_table(out, rows, IMAGES)
+    reasons = Counter(row["reason"] or "accepted" for row in rows)
+    seconds = time.time() - started
+    log.info("%s: %d images in %.1f s (%.0f/s): %s", name, len(rows), seconds, len(rows) / seconds, dict(reasons))
+    write_json(
+        out.parent / "run.json",
+        run_record(
+            "ingest",
+            seed=config.seed,
+            started=started,
+            command=command_line(),
+            name=name,
+            source=source.model_dump(),
+            limits=config.limits.model_dump(),
+            rows=table.num_rows,
+            counts=dict(sorted(reasons.items())),
+            sources_sha256=_digest(row["source_sha256"] or "" for row in rows),
+        ),
+    )
+
+
+def inspect(
+    path: Path, modality: str | None = None, intensity: str | None = None, limits: Limits | None = None
+) -> list[dict[str, Any]]:
+    """Rows that ingest would write for a file or a folder, as dicts of IMAGES' columns; nothing is written.
+
+    Archives are not opened: unpack them, or ingest them as a cohort.
+    """
+    source = Source.model_validate({"path": str(path), "modality": modality, "intensity": intensity})
+    root, records = gather(path, None, limits or Limits())
+    return ingest(root, records, source, limits or Limits())
+
+
+def records_of(config: Config, source: Source, name: str, unpacked: Path) -> tuple[Path, list[ImageRecord]]:
+    """The folder that a source's paths are relative to, and its images."""
+    root = config.source_root(name)
+    if source.dataset is None:
+        return gather(root, unpacked, config.limits)
+    parser = importlib.import_module(DATASETS[source.dataset].module)
+    return root, parser.records(root)
+
+
+def ingest(root: Path, records: list[ImageRecord], source: Source, limits: Limits) -> list[dict[str, Any]]:
+    """Rows of the image table, sorted by path and frame.
+
+    Parameters
+    ----------
+    root : Path
+    records : list of ImageRecord
+    source : Source
+        Declares modality and intensity where a record does not.
+    limits : Limits
+    """
+    key = id_key()
+    tasks = [
+        Task(root, record, record.modality or source.modality, record.intensity or source.intensity, limits)
+        for record in sorted(records, key=lambda record: (record.path, record.frame or 0))
+    ]
+    rows = [row for rows in _in_parallel(tasks) for row in rows]
+    _identify(rows)
+    _place(rows)
+    _flag_copies(rows)
+    return [_public(row, key) for row in rows]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One file to be read, and what is known of it."""
+
+    root: Path
+    record: ImageRecord
+    modality: str | None
+    intensity: str | None
+    limits: Limits
+
+
+def read_rows(task: Task) -> list[dict[str, Any]]:
+    """Rows of one file: one for each frame, or one alone if the whole file is refused."""
+    path = task.root / task.record.path
+    rows: list[dict[str, Any]] = []
+    base = _base(task)
+    try:
+        base["source_sha256"] = file_sha256(path) if path.is_file() else None
+        opened = open_file(path, task.limits)
+    except OSError as error:
+        refusal = BadInput("unreadable", f"The file cannot be read ({error.strerror}): check its permissions.")
+        return [base | _refused(refusal)]
+    except BadInput as refusal:
+        return [base | _refused(refusal)]
+    wanted = range(opened.frames) if task.record.frame is None else [task.record.frame]
+    try:
+        opened.check()
+        if task.record.frame is not None and task.record.frame >= opened.frames:
+            raise BadInput("unreadable", f"Frame {task.record.frame} is listed, but the file has {opened.frames}.")
+    except BadInput as refusal:
+        facts = _told(opened.facts(0), task.record) if opened.frames else {}
+        return [base | facts | _refused(refusal)]
+    for frame in wanted:
+        facts = opened.facts(frame)
+        row = base | _told(facts, task.record) | {"frame": frame}
+        try:
+            array = opened.array(frame, task.intensity)
+            row["rows"], row["columns"] = array.shape
+            settled = settle(array, facts, task.modality, task.intensity)
+        except BadInput as refusal:
+            rows.append(row | _refused(refusal))
+            continue
+        image = settled.image
+        rows.append(
+            row
+            | {
+                "modality": image.modality,
+                "modality_source": settled.modality_source,
+                "modality_confidence": settled.modality_confidence,
+                "intensity": image.intensity,
+                "pixel_sha256": _pixel_sha256(image.array),
+                "accepted": True,
+                "warnings": sorted({*facts.warnings, *settled.warnings}),
+            }
+        )
+    if len(rows) > 1 and len({row["reason"] for row in rows}) == 1 and not rows[0]["accepted"]:
+        return rows[:1]  # every frame is refused for the same reason: the file is
+    return rows
+
+
+def _base(task: Task) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys((*IMAGES.names, *PLAIN))
+    record = asdict(task.record)
+    row.update({name: value for name, value in record.items() if name in row})
+    row.update(frame=task.record.frame or 0, warnings=[], accepted=False, modality=None, intensity=None)
+    row["patient"] = (task.record.patient,) if task.record.patient else ()
+    return row
+
+
+def _told(facts: Facts, record: ImageRecord) -> dict[str, Any]:
+    """What a file says of itself, as row entries; a record's word comes first."""
+    header = facts.modality is not None and facts.modality_confidence is None
+    row_mm, column_mm = facts.spacing_mm or (None, None)
+    return {
+        "format": facts.format,
+        "rows": facts.rows or None,
+        "columns": facts.columns or None,
+        "modality": facts.modality if header else None,
+        "modality_source": "header" if header else None,
+        "transfer_syntax": facts.transfer_syntax,
+        "photometric": facts.photometric,
+        "row_spacing_mm": row_mm,
+        "column_spacing_mm": column_mm,
+        "patient": (record.patient,) if record.patient else facts.patient,
+        "study": record.study or facts.study,
+        "series": record.series or facts.series,
+        "position_mm": facts.position_mm,
+        "instance": facts.instance,
+        "stated_slice_spacing_mm": facts.slice_spacing_mm,
+        "warnings": sorted(facts.warnings),
+    }
+
+
+def _refused(refusal: BadInput) -> dict[str, Any]:
+    return {"accepted": False, "reason": refusal.reason, "sentence": refusal.sentence}
+
+
+def _pixel_sha256(array: Any) -> str:
+    digest = hashlib.sha256(f"{array.shape}{array.dtype}".encode())
+    digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _digest(words: Iterator[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(words)).encode()).hexdigest()
+
+
+def _identify(rows: list[dict[str, Any]]) -> None:
+    """Give every row its image_id: it depends on the bytes, not on where the folder lies."""
+    copies: Counter[tuple[str, int]] = Counter()
+    for row in rows:
+        # A file without readable bytes has only its place to be known by.
+        content = row["source_sha256"] or hashlib.sha256(row["path"].encode("utf-8", "surrogateescape")).hexdigest()
+        copy = copies[content, row["frame"]]
+        copies[content, row["frame"]] += 1
+        row["image_id"] = hashlib.sha256(f"{content}:{row['frame']}:{copy}".encode()).hexdigest()[:16]
+
+
+def _place(rows: list[dict[str, Any]]) -> None:
+    """Give the images of a series their slice_index and slice_spacing_mm: by position, else by the file's count."""
+    series: defaultdict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if row["series"] is not None and row["slice_index"] is None:
+            series[row["patient"], row["study"], row["series"]].append(row)
+    for members in series.values():
+        accepted = [row for row in members if row["accepted"]] or members
+        for clue in ("position_mm", "instance"):
+            if all(row[clue] is not None for row in accepted):
+                placed = [row for row in members if row[clue] is not None]
+                placed.sort(key=lambda row: (row[clue], row["instance"] or 0, row["path"], row["frame"]))
+                for index, row in enumerate(placed):
+                    row["slice_index"] = index
+                break
+        places = sorted({round(row["position_mm"], 3) for row in members if row["position_mm"] is not None})
+        measured = median(b - a for a, b in pairwise(places)) if len(places) > 1 else None
+        for row in members:
+            row["slice_spacing_mm"] = measured or row["stated_slice_spacing_mm"]
+
+
+def _flag_copies(rows: list[dict[str, Any]]) -> None:
+    times = Counter(row["pixel_sha256"] for row in rows if row["accepted"])
+    for row in rows:
+        if times[row["pixel_sha256"]] > 1:
+            row["warnings"] = sorted({*row["warnings"], "duplicate"})
+
+
+def _public(row: dict[str, Any], key: bytes) -> dict[str, Any]:
+    """The row as it is written: identifiers as keyed hashes, nothing else of the header."""
+    patient = row["patient"]
+    row["patient_id"] = keyed_hash("patient", *patient, key=key) if patient else None
+    for kind in ("study", "series"):
+        row[f"{kind}_id"] = keyed_hash(kind, row[kind], key=key) if row[kind] else None
+    return {name: row[name] for name in IMAGES.names}
+
+
+def _in_parallel(tasks: list[Task]) -> Iterator[list[dict[str, Any]]]:
+    """Read every file in worker processes; results come in the order of `tasks`.
+
+    The decoders are native code fed with unknown bytes. If one takes its process down, the files that were being read
+    are tried again one by one, each in a process of its own; the culprit becomes a row, the others go on.
+    """
+    workers = max(1, min(available_cores(), len(tasks)))
+    done: dict[int, list[dict[str, Any]]] = {}
+    told = _Progress(len(tasks))
+    waiting = list(range(len(tasks)))[::-1]
+    given = 0
+    with told:
+        while waiting:
+            suspects: list[int] = []
+            # spawn: a forked copy of a process with threads (Arrow, TensorFlow) may hang.
+            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+                running: dict[Future, int] = {}
+                while (waiting or running) and not suspects:
+                    while waiting and len(running) < 4 * workers:
+                        index = waiting.pop()
+                        running[pool.submit(read_rows, tasks[index])] = index
+                    finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        try:
+                            done[running[future]] = future.result()
+                        except BrokenProcessPool:
+                            suspects = sorted(set(running.values()) - set(done))
+                            break
+                        del running[future]
+                    told.at(len(done))
+                    while given in done:
+                        yield done.pop(given)
+                        given += 1
+            for index in suspects:
+                done[index] = _read_alone(tasks[index])
+    while given in done:
+        yield done.pop(given)
+        given += 1
+
+
+def _read_alone(task: Task) -> list[dict[str, Any]]:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(read_rows, task).result()
+        except BrokenProcessPool:
+            refusal = BadInput(
+                "unreadable",
+                "Decoding the file ended its process; a whole, standard file was expected: export it again, "
+                "uncompressed if possible.",
+            )
+            return [_base(task) | _refused(refusal)]
+
+
+class _Progress:
+    """A bar on a terminal, a line every ten seconds elsewhere."""
+
+    def __init__(self, total: int):
+        self.total = total
+        self.next = time.monotonic() + 10
+        self.bar: Any = None
+
+    def __enter__(self) -> _Progress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self.bar = Progress(console=Console(stderr=True), transient=True)
+            self.bar.start()
+            self.job = self.bar.add_task("Reading", total=self.total)
+        return self
+
+    def at(self, done: int) -> None:
+        if self.bar is not None:
+            self.bar.update(self.job, completed=done)
+        elif time.monotonic() >= self.next:
+            log.info("Read %d of %d files", done, self.total)
+            self.next = time.monotonic() + 10
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
