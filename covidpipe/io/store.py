@@ -1,0 +1,255 @@
+"""Sharded Zarr stores of images and masks, each with its index: the only module that writes Zarr.
+
+A shard is one file. Writing a part of it means reading the file, changing it and writing it back, so two writers of one
+shard undo each other's work without any error (dask issue 12583, zarr-python issue 3682). Here a shard is therefore
+written once, whole, by whoever claims it; everything else is refused.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import dask
+import numpy as np
+import pandas as pd
+import zarr
+from numpy.typing import ArrayLike, NDArray
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from covidpipe.errors import BadTable
+from covidpipe.io.files import read_frame, replacing, write_table
+from covidpipe.schemas import MASK_INDEX, STORE_INDEX, TableSpec
+
+Block = Mapping[str, NDArray[np.uint8]]
+Item = TypeVar("Item")
+
+SPECS = {"images.zarr": STORE_INDEX, "masks.zarr": MASK_INDEX}
+INDEX = "index.parquet"
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes the shards of a new store, from any thread or process, each exactly once.
+
+    Parameters
+    ----------
+    folder : Path
+        The unfinished store; what else is put here becomes part of it.
+    name : str
+        The Zarr group in it.
+    n, shard : int
+        Images of the store and of a shard.
+    """
+
+    folder: Path
+    name: str
+    n: int
+    shard: int
+
+    @property
+    def claims(self) -> Path:
+        """A folder with one empty file for each shard that has a writer."""
+        return self.folder / ".claims"
+
+    @property
+    def shards(self) -> int:
+        return -(-self.n // self.shard)
+
+    def positions(self, number: int) -> range:
+        """Positions of the images of shard `number`."""
+        return range(number * self.shard, min((number + 1) * self.shard, self.n))
+
+    def write(self, number: int, block: Block) -> None:
+        """Write shard `number` of every array.
+
+        Parameters
+        ----------
+        number : int
+        block : mapping of array name to (images of this shard, rows, columns) of uint8
+
+        Raises
+        ------
+        ValueError
+            The block is not the whole shard, or the shard has a writer already.
+        """
+        place = self.positions(number)
+        group = zarr.open_group(self.folder / self.name, mode="r+")
+        arrays = dict(group.arrays())
+        if set(block) != set(arrays):
+            raise ValueError(f"shard {number}: wanted the arrays {sorted(arrays)}, came {sorted(block)}")
+        for name, values in block.items():
+            wanted = (len(place), *arrays[name].shape[1:])
+            if not len(place) or values.shape != wanted or values.dtype != np.uint8:
+                raise ValueError(
+                    f"shard {number} of `{name}`: wanted the whole shard, uint8 {wanted}, came {values.dtype} "
+                    f"{values.shape}: parts of a shard written apart undo each other"
+                )
+        try:
+            (self.claims / str(number)).touch(exist_ok=False)
+        except FileExistsError:
+            raise ValueError(f"shard {number} has a writer already: two writers undo each other's work") from None
+        for name, values in block.items():
+            arrays[name][place.start : place.stop] = values
+
+    def fill(
+        self, make: Callable[[Item], Block], items: Sequence[Item], workers: int, *, processes: bool = False
+    ) -> None:
+        """Make and write all shards; no more than `workers` are in memory.
+
+        Parameters
+        ----------
+        make : function
+            Takes the item of one shard, gives its block.
+        items : sequence
+            One for each shard, in order.
+        workers : int
+        processes : bool
+            Work in processes, for decoders that hold the interpreter's lock; NumPy, OpenCV and zstd let go of it.
+        """
+        assert len(items) == self.shards, f"{len(items)} items for {self.shards} shards"
+        workers = min(workers, self.shards)
+        scheduler = "synchronous" if workers < 2 else "processes" if processes else "threads"
+        one = dask.delayed(_make_and_write, pure=False)
+        tasks = [one(self, make, number, item) for number, item in enumerate(items)]
+        dask.compute(*tasks, scheduler=scheduler, num_workers=workers)
+
+
+def _make_and_write(writer: Writer, make: Callable[[Item], Block], number: int, item: Item) -> None:
+    writer.write(number, make(item))
+
+
+@contextmanager
+def creating(
+    folder: str | Path,
+    name: str,
+    index_rows: pd.DataFrame | list[dict[str, Any]],
+    spec: TableSpec,
+    arrays: Mapping[str, tuple[int, int]],
+    n: int,
+    shard: int,
+) -> Iterator[Writer]:
+    """Yield the `Writer` of a new store; the folder takes its name once every shard is written, or never.
+
+    Parameters
+    ----------
+    folder : path
+        Holds `name`, ``index.parquet``, and what the caller puts into the writer's folder.
+    name : {"images.zarr", "masks.zarr"}
+    index_rows : table
+        Rows of `spec`, one for each n.
+    spec : TableSpec
+    arrays : mapping of array name to (rows, columns)
+    n, shard : int
+        Images in all, and in one shard.
+    """
+    assert len(index_rows) == n, f"{len(index_rows)} index rows for {n} images"
+    with replacing(folder) as partial:
+        partial.mkdir()
+        write_table(partial / INDEX, index_rows, spec)
+        group = zarr.create_group(partial / name, zarr_format=3)
+        for array, shape in arrays.items():
+            group.create_array(
+                array,
+                shape=(n, *shape),
+                dtype="uint8",
+                chunks=(1, *shape),
+                shards=(shard, *shape),
+                # The checksum tells a damaged image from a dark one; the shard's index has its own.
+                compressors=[ZstdCodec(level=3), Crc32cCodec()],
+                fill_value=0,
+                dimension_names=("image", "row", "column"),
+            )
+        writer = Writer(partial, name, n, shard)
+        writer.claims.mkdir()
+        yield writer
+        written = sum(1 for _ in writer.claims.iterdir())
+        assert written == writer.shards, f"{written} of {writer.shards} shards were written"
+        shutil.rmtree(writer.claims)
+
+
+def write_store(
+    folder: str | Path,
+    name: str,
+    index_rows: pd.DataFrame | list[dict[str, Any]],
+    spec: TableSpec,
+    blocks: Iterable[Block],
+    arrays: Mapping[str, tuple[int, int]],
+    n: int,
+    shard: int,
+) -> None:
+    """Write a store from blocks that come in order, each one whole shard (the last may be shorter).
+
+    Parameters are those of `creating`; `blocks` gives for each shard a mapping of array name to uint8 values.
+    """
+    with creating(folder, name, index_rows, spec, arrays, n, shard) as writer:
+        for number, block in enumerate(blocks):
+            writer.write(number, block)
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store.
+
+    Parameters
+    ----------
+    folder : Path
+    index : pandas.DataFrame
+        One row for each n, in that order.
+    arrays : mapping of name to zarr.Array, each (n, rows, columns) of uint8
+    """
+
+    folder: Path
+    index: pd.DataFrame
+    arrays: Mapping[str, zarr.Array]
+
+    @property
+    def shard(self) -> int:
+        """Images of one shard."""
+        array = next(iter(self.arrays.values()))
+        return (array.shards or array.chunks)[0]
+
+    @property
+    def size(self) -> int:
+        """Rows and columns of the images."""
+        return next(iter(self.arrays.values())).shape[-1]
+
+    def read(self, name: str, positions: ArrayLike) -> NDArray[np.uint8]:
+        """Images or masks at `positions`, in that order, (len(positions), rows, columns) of uint8.
+
+        Each shard is read once, from the first to the last image wanted of it: Zarr's own orthogonal selection opens
+        the shard again for every image.
+        """
+        array, wanted = self.arrays[name], np.asarray(positions, np.int64)
+        values = np.empty((len(wanted), *array.shape[1:]), np.uint8)
+        for shard in np.unique(wanted // self.shard):
+            here = np.flatnonzero(wanted // self.shard == shard)
+            first, last = wanted[here].min(), wanted[here].max()
+            values[here] = np.asarray(array[first : last + 1])[wanted[here] - first]
+        return values
+
+
+def open_store(folder: str | Path) -> Store:
+    """Open the store in `folder`.
+
+    Raises
+    ------
+    BadTable
+        The folder holds no whole store.
+    """
+    folder = Path(folder)
+    for name, spec in SPECS.items():
+        if (folder / name / "zarr.json").is_file():
+            index = read_frame(folder / INDEX, spec)
+            arrays = dict(zarr.open_group(folder / name, mode="r").arrays())
+            if any(array.shape[0] != len(index) for array in arrays.values()):
+                raise BadTable(f"{folder}: {INDEX} and {name} differ in length. Delete the folder and run again.")
+            return Store(folder, index, arrays)
+    raise BadTable(
+        f"{folder}: wanted a store ({' or '.join(SPECS)} beside {INDEX}), found "
+        f"{'no such folder' if not folder.is_dir() else 'none'}. Run the stage that writes it first."
+    )
