@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from covidpipe.errors import BadConfig, did_you_mean
 from covidpipe.registry import (
@@ -23,6 +25,7 @@ from covidpipe.registry import (
     SHIPPED,
     TASKS,
     TRUTH_OF_TASK,
+    Modality,
 )
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -58,14 +61,14 @@ class Source(Section):
 
 
 class Cohort(Source):
-    """Images to be quantified."""
+    """Images to be quantified, by name."""
 
     methods: list[str] | None = Field(None, description="methods for this cohort; null: the study's")
     out: str | None = Field(None, description="folder of its tables; null: {results}/cohorts/{name}")
 
 
 class Recipe(Section):
-    """One network to train: which, on what, how."""
+    """Networks to train, by name: which, on what, how."""
 
     task: Literal["classify", "segment_lungs", "segment_infection"]
     dataset: str = Field(description="the dataset it is trained and evaluated on")
@@ -103,7 +106,7 @@ class Recipe(Section):
 
 
 class Schedule(Section):
-    """How long and with which optimizer a network is trained."""
+    """Training schedules, by name: how long, with which optimizer."""
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
@@ -117,7 +120,7 @@ class Schedule(Section):
 
 
 class Roles(Section):
-    """Which network plays each part: a name under `training`, or `shipped:NAME` for the weights that come along."""
+    """Which network plays each part, by modality: a name under `training`, or `shipped:NAME` (come along)."""
 
     classify: str | None = None
     segment_lungs: str | None = None
@@ -125,7 +128,7 @@ class Roles(Section):
 
 
 class Phantoms(Section):
-    """Synthetic patients to make, in {results}/phantoms/{name}: ct/ and xr/."""
+    """Synthetic patients to make, by name, in {results}/phantoms/{name}: ct/ and xr/."""
 
     patients: int = Field(12, ge=1)
     size: int = Field(160, ge=64, le=1024, description="rows and columns of a slice")
@@ -133,7 +136,20 @@ class Phantoms(Section):
     seed: int = Field(0, ge=0, description="another seed makes other patients")
 
 
+def _shipped_roles() -> dict[Modality, Roles]:
+    return {
+        "ct": Roles(
+            classify="shipped:ct_screening",
+            segment_lungs="shipped:ct_lungs",
+            segment_infection="shipped:ct_infection",
+        ),
+        "xr": Roles(segment_lungs="shipped:xr_lungs"),
+    }
+
+
 class Harmonize(Section):
+    """How images are brought to one size and scale."""
+
     source_size: int = Field(304, ge=64, le=1024, description="grid on which wavelets are computed (Khan et al.: 304)")
     window_hu: tuple[float, float] = Field(
         (-1350.0, 150.0), description="Hounsfield window mapped to 0-255 (the lung window of the training images)"
@@ -152,6 +168,8 @@ class Threshold(Section):
 
 
 class Limits(Section):
+    """What is refused before it is read."""
+
     max_pixels: int = Field(100_000_000, ge=1, description="pixels of one frame")
     max_frames: int = Field(5_000, ge=1, description="frames of one file")
     max_unpacked_gib: float = Field(100.0, gt=0, description="size of an archive's content")
@@ -173,15 +191,8 @@ class Config(Section):
         "positives", description="khan2020: segment the images screened positive, or all"
     )
     training: dict[str, Recipe] = Field(default_factory=dict, description="networks to train, by name")
-    models: dict[Literal["ct", "xr"], Roles] = Field(
-        default_factory=lambda: {
-            "ct": Roles(
-                classify="shipped:ct_screening",
-                segment_lungs="shipped:ct_lungs",
-                segment_infection="shipped:ct_infection",
-            ),
-            "xr": Roles(segment_lungs="shipped:xr_lungs"),
-        },
+    models: dict[Modality, Roles] = Field(
+        default_factory=_shipped_roles,
         description="the network for each part, by modality",
     )
     schedules: dict[str, Schedule] = Field(default_factory=dict, description="training schedules, by name")
@@ -222,6 +233,9 @@ class Config(Section):
             other = by_path.setdefault(model_key(recipe), name)
             if other != name:
                 raise ValueError(f"training `{other}` and `{name}` would be written to the same folder")
+        for name, cohort in self.cohorts.items():
+            if name in DATASETS and (cohort.dataset != name or cohort.path is not None):
+                raise ValueError(f"cohort `{name}`: this is the name of a dataset; choose another")
         by_out: dict[str, str] = {}
         for name, cohort in self.cohorts.items():
             if cohort.out is not None and by_out.setdefault(os.path.normpath(cohort.out), name) != name:
@@ -288,6 +302,16 @@ def model_key(recipe: Recipe) -> tuple[str, str, str, str, str, int]:
     return (recipe.dataset, recipe.task, recipe.model, recipe.regime, recipe.protocol, recipe.fold)
 
 
+# Keys that hold sections by name.
+NAMED: dict[str, type[BaseModel]] = {
+    "cohorts": Cohort,
+    "models": Roles,
+    "phantoms": Phantoms,
+    "schedules": Schedule,
+    "training": Recipe,
+}
+
+
 def parse(raw: Any, where: str) -> Config:
     """Check a loaded mapping and return the config; every fault is told in one message.
 
@@ -319,19 +343,12 @@ def _sentence(where: str, item: Any) -> str:
 def _section(path: tuple) -> type[BaseModel] | None:
     """The config class that the keys at `path` belong to."""
     section: type[BaseModel] | None = Config
-    classes = {
-        "cohorts": Cohort,
-        "training": Recipe,
-        "schedules": Schedule,
-        "models": Roles,
-        "phantoms": Phantoms,
-    }
     for part in path:
-        if part in classes:
-            section = classes[part]
+        if part in NAMED:
+            section = NAMED[part]
         elif section is Config and part in Config.model_fields:
             annotation = Config.model_fields[part].annotation
-            section = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+            section = annotation if inspect.isclass(annotation) and issubclass(annotation, BaseModel) else None
     return section
 
 
@@ -356,3 +373,38 @@ def load(path: str | Path) -> Config:
 def dump(config: Config) -> str:
     """The whole config as YAML, defaults included: what a run used, to run it again."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def commented() -> str:
+    """The defaults as YAML, every key with its meaning: what `covidpipe config` prints and config/config.yaml holds."""
+    lines = ["# Every key, its default and its meaning; written by `covidpipe config`. Unknown keys are refused."]
+    defaults = Config().model_dump(mode="json")
+    for key, info in Config.model_fields.items():
+        section = info.annotation
+        if inspect.isclass(section) and issubclass(section, BaseModel):
+            lines += ["", f"# {_first_line(section)}", f"{key}:"]
+            lines += [_line("  ", name, field, defaults[key][name]) for name, field in section.model_fields.items()]
+        elif key in NAMED:
+            lines += ["", f"# {_first_line(NAMED[key])}", *_block(key, defaults[key])]
+            lines += [f"#  {'ct, or xr' if key == 'models' else 'any name'}:"]
+            lines += [_line("#    ", name, field, field.default) for name, field in NAMED[key].model_fields.items()]
+        else:
+            lines += ["", _line("", key, info, defaults[key])]
+    return "\n".join(lines) + "\n"
+
+
+def _first_line(section: type[BaseModel]) -> str:
+    return (section.__doc__ or "").strip().splitlines()[0]
+
+
+def _block(key: str, value: Any) -> list[str]:
+    return yaml.safe_dump({key: value}, sort_keys=False).splitlines()
+
+
+def _line(indent: str, key: str, field: FieldInfo, value: Any) -> str:
+    words = [field.description] if field.description else []
+    if field.is_required():
+        shown, words = "", ["required", *words]
+    else:
+        shown = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+    return f"{indent}{key}: {shown}".rstrip() + (f"  # {'; '.join(words)}" if words else "")

@@ -87,7 +87,7 @@ def _reachable(start: tuple[str, ...]) -> set[str]:
 
 @functools.cache
 def _imports(module: str) -> tuple[str, ...]:
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(_source(module).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)

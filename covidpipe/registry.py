@@ -14,7 +14,7 @@ Modality = Literal["ct", "xr"]
 TASKS: tuple[str, ...] = ("classify", "segment_lungs", "segment_infection")
 # What a dataset must tell of its images for each task.
 TRUTH_OF_TASK = {"classify": "label", "segment_lungs": "lung_mask", "segment_infection": "infection_mask"}
-MODALITIES: tuple[str, ...] = ("ct", "xr")
+MODALITIES: tuple[Modality, ...] = ("ct", "xr")
 PROTOCOLS: tuple[str, ...] = ("grouped", "published")
 
 
@@ -143,7 +143,7 @@ class DatasetSpec:
     name: str
     module: str
     folder: str
-    modality: str
+    modality: Modality
     licence: str
     text: str
     truth: tuple[str, ...]

@@ -1,0 +1,55 @@
+"""covidpipe: chest images in, infection.parquet out.
+
+snakemake --cores all --configfile config/real_ct.yaml            every cohort's tables and report
+snakemake --cores all --configfile config/real_ct.yaml evaluate   the networks and their test results
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+if not config:
+
+    configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/ingest.smk"
+include: "workflow/rules/split.smk"
+include: "workflow/rules/harmonize.smk"
+include: "workflow/rules/wavelet.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/predict.smk"
+include: "workflow/rules/quantify.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/report.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+onstart:
+    jobs.write_config(STUDY)
+
+
+rule cohort:
+    default_target: True
+    input:
+        all_cohorts(),
+
+
+rule train:
+    input:
+        all_models(),
+
+
+rule evaluate:
+    input:
+        all_metrics(),
+
+
+rule demo:
+    input:
+        all_cohorts(),
+        all_metrics(),

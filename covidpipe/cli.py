@@ -1,0 +1,392 @@
+"""The command line: one subcommand a stage, and `cohort`, the main job in one command.
+
+Nothing heavy is imported before a command is chosen, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from covidpipe import __version__
+from covidpipe.errors import CovidpipeError, UsageError
+from covidpipe.registry import DATASETS, METHODS, MODALITIES, MODELS, PROTOCOLS, READINGS
+
+DONE, USAGE, BAD_INPUT, INTERRUPTED = 0, 2, 3, 130
+
+# Faults of the machine rather than of the program: told in one line, like bad input.
+MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+
+Handler = Callable[[argparse.Namespace], None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 2 usage, 3 bad input, 130 interrupted."""
+    given = parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up remarks are not ours
+    try:
+        given.handler(given)
+    except CovidpipeError as error:
+        print(f"covidpipe: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\ncovidpipe: interrupted. Run the same command again: it goes on from what is done.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `covidpipe codebook | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except OSError as error:
+        if error.errno not in MACHINE_FAULTS:
+            raise
+        print(f"covidpipe: {error.filename or 'writing'}: {error.strerror}.", file=sys.stderr)
+        return BAD_INPUT
+    return DONE
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="covidpipe",
+        description="Chest CT and X-ray images in, one table of infection percentages out. Research use only.",
+        epilog="First steps:  covidpipe check IMAGES   |   covidpipe cohort IMAGES --out RESULTS",
+    )
+    top.add_argument("--version", action="version", version=f"covidpipe {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    _user_commands(commands)
+    _stage_commands(commands)
+    return top
+
+
+def _add(commands: Any, name: str, handler: Handler, help: str, example: str = "") -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=help,
+        description=help[0].upper() + help[1:] + ".",
+        epilog=f"example:\n  {example}" if example else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(handler=handler)
+    return command
+
+
+def _user_commands(commands: Any) -> None:
+    command = _add(
+        commands,
+        "cohort",
+        _cohort,
+        "quantify a folder or archive of images: the main job in one command",
+        "covidpipe cohort scans/ --out results/scans --cores 4\n"
+        "  covidpipe cohort films.zip --out results/films --modality xr --method alom2020",
+    )
+    command.add_argument("path", type=Path, help="folder, .zip, .tar.gz, single file, or .csv/.txt list of files")
+    command.add_argument("--out", type=Path, required=True, help="folder of infection.parquet, the report, the config")
+    command.add_argument("--method", action="append", choices=METHODS, help="may be repeated (default: all)")
+    command.add_argument("--modality", choices=MODALITIES, help="what all images are (default: header, else a guess)")
+    command.add_argument(
+        "--intensity",
+        choices=("hounsfield", "windowed_8bit", "radiograph"),
+        help="what pixel values mean (default: decided per file)",
+    )
+    command.add_argument(
+        "--segment",
+        choices=("positives", "all"),
+        default="positives",
+        help="khan2020: segment the images screened positive, or all (default: positives)",
+    )
+    command.add_argument("--cores", type=positive_integer, help="processor cores to use (default: all)")
+
+    command = _add(
+        commands,
+        "check",
+        _check,
+        "tell what would be read from a file or folder, and what would be rejected and why",
+        "covidpipe check scans/ --json",
+    )
+    command.add_argument("path", type=Path)
+    command.add_argument("--modality", choices=MODALITIES)
+    command.add_argument("--json", action="store_true")
+
+    command = _add(commands, "show", _show, "print the head and the errors of a study's tables, and where they are")
+    command.add_argument("--config", type=Path, required=True)
+
+    command = _add(commands, "models", _models, "list the networks", "covidpipe models --json")
+    command.add_argument("--json", action="store_true")
+
+    command = _add(commands, "datasets", _datasets, "list the declared datasets and whether they are found")
+    command.add_argument("--config", type=Path, help="config whose `data` and `datasets` are looked at")
+
+    command = _add(commands, "codebook", _codebook, "tell what every column of infection.parquet means")
+    command.add_argument("--json", action="store_true")
+
+    command = _add(commands, "validate", _validate, "check an infection.parquet against its schema")
+    command.add_argument("file", type=Path)
+
+    _add(commands, "config", _config, "print every config key, its default and its meaning")
+
+
+def _stage_commands(commands: Any) -> None:
+    def stage(name: str, handler: Handler, help: str, *arguments: str) -> argparse.ArgumentParser:
+        command = _add(commands, name, handler, f"stage: {help}")
+        for argument in arguments:
+            if argument.startswith("-"):
+                command.add_argument(argument, type=Path, required=True, metavar=argument[2:].upper())
+            else:
+                command.add_argument(argument)
+        return command
+
+    command = stage("phantoms", _phantoms, "make synthetic patients with exactly known masks", "--out")
+    for option, value, help in (
+        ("--patients", 12, "number of patients"),
+        ("--size", 160, "rows and columns of a slice"),
+        ("--slices", 16, "slices of a patient"),
+        ("--seed", 0, "another seed makes other patients"),
+    ):
+        command.add_argument(option, type=int, default=value, help=f"{help} (default: {value})")
+    stage(
+        "ingest", _ingest, "list every image of a cohort or dataset, accepted or rejected", "name", "--config", "--out"
+    )
+    command = stage("split", _split, "cut a dataset into folds", "dataset", "--config", "--images", "--out")
+    command.add_argument("--protocol", choices=PROTOCOLS, required=True)
+    command = stage("harmonize", _harmonize, "bring images to one grid", "name", "--config", "--images", "--out")
+    command.add_argument("--size", type=positive_integer, required=True)
+    command.add_argument("--workers", type=positive_integer)
+    command = stage("wavelet", _wavelet, "enhance a harmonized store", "--config", "--store", "--out")
+    command.add_argument("--reading", choices=READINGS, required=True)
+    command.add_argument("--size", type=positive_integer, required=True)
+    stage("train", _train, "train one network", "recipe", "--config", "--store", "--split", "--images", "--out")
+    stage(
+        "evaluate",
+        _evaluate,
+        "measure a network on its test part",
+        *("recipe", "--config", "--model", "--store", "--split", "--images", "--out"),
+    )
+    command = stage("predict", _predict, "segment one shard of a cohort", "cohort", "--config", "--images", "--out")
+    command.add_argument("--shard", type=int, required=True)
+    command = stage(
+        "quantify",
+        _quantify,
+        "percentages of one shard",
+        *("cohort", "--config", "--images", "--masks", "--out"),
+    )
+    command.add_argument("--shard", type=int, required=True)
+    command = stage("collect", _collect, "one table of all shards", "cohort", "--config", "--images", "--out")
+    command.add_argument("shards", type=Path, nargs="+", metavar="SHARD_TABLE")
+    stage("score", _score, "errors against true masks", "cohort", "--config", "--images", "--table", "--out")
+    command = stage("report", _report, "one HTML page", "cohort", "--config", "--images", "--table", "--out")
+    command.add_argument("--masks", type=Path, nargs="*", default=[])
+    command.add_argument("--metrics", type=Path, nargs="*", default=[])
+
+
+def positive_integer(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"wanted a number of at least 1, found {text}")
+    return value
+
+
+def _cohort(given: argparse.Namespace) -> None:
+    from covidpipe.stages import cohort
+
+    cohort.run(
+        given.path,
+        given.out,
+        methods=given.method,
+        modality=given.modality,
+        intensity=given.intensity,
+        segment=given.segment,
+        cores=given.cores,
+    )
+
+
+def _check(given: argparse.Namespace) -> None:
+    if not given.path.exists():
+        raise CovidpipeError(f"{given.path}: there is no such file or folder.")
+    from covidpipe.stages.ingest import inspect
+
+    rows = inspect(given.path, given.modality)
+    if given.json:
+        print(json.dumps(rows, indent=2, default=str))
+        return
+    for row in rows:
+        frame = f"[{row['frame']}]" if row["frame"] else ""
+        word = "ok      " if row["accepted"] else "rejected"
+        said = f"{row['modality']}, {row['rows']}x{row['columns']}" if row["accepted"] else row["sentence"]
+        print(f"{word}  {row['path']}{frame}: {said}")
+    print(f"{sum(row['accepted'] for row in rows)} of {len(rows)} images would be quantified.")
+
+
+def _show(given: argparse.Namespace) -> None:
+    from covidpipe import config
+    from covidpipe.stages import cohort
+
+    cohort.show(config.load(given.config))
+
+
+def _models(given: argparse.Namespace) -> None:
+    rows = [
+        {
+            "name": spec.name,
+            "task": spec.tasks[0],
+            "tasks": list(spec.tasks),
+            "parameters": spec.trainable,
+            "image_shape": list(spec.image_shape),
+            "reference": spec.reference,
+        }
+        for spec in MODELS.values()
+    ]
+    if given.json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        shape = "x".join(map(str, row["image_shape"]))
+        print(f"{row['name']:<12} {row['parameters']:>12,}  {shape:<10} {', '.join(row['tasks'])}")
+        print(f"{'':<14}{row['reference']}")
+
+
+def _datasets(given: argparse.Namespace) -> None:
+    from covidpipe.config import Config, load
+
+    config = Config() if given.config is None else load(given.config)
+    for spec in DATASETS.values():
+        root = config.source_root(spec.name)
+        print(f"{spec.name:<12} {spec.modality}  {root} ({'found' if root.exists() else 'not there'})")
+        print(f"{'':<14}{spec.text}\n{'':<14}tells: {', '.join(spec.truth)}; licence: {spec.licence}")
+
+
+def _codebook(given: argparse.Namespace) -> None:
+    from covidpipe.schemas import INFECTION, codebook
+
+    rows = codebook(INFECTION)
+    if given.json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    for row in rows:
+        facts = [row["type"], row["unit"], row["range"], row["null_means"] and f"null: {row['null_means']}"]
+        print(f"{row['column']} ({'; '.join(fact for fact in facts if fact)})\n    {row['text']}")
+
+
+def _validate(given: argparse.Namespace) -> None:
+    from covidpipe.io.files import read_table
+    from covidpipe.schemas import INFECTION, SCHEMA_VERSION
+
+    table = read_table(given.file, INFECTION)
+    print(f"{given.file}: {table.num_rows} rows, as schema {SCHEMA_VERSION} wants them.")
+
+
+def _config(given: argparse.Namespace) -> None:
+    from covidpipe.config import commented
+
+    print(commented(), end="")
+
+
+def _load(given: argparse.Namespace) -> Any:
+    from covidpipe.config import load
+
+    return load(given.config)
+
+
+def _cohort_of(given: argparse.Namespace) -> tuple[Any, str]:
+    from covidpipe.errors import choose
+
+    config = _load(given)
+    return config, choose(given.cohort, config.cohorts, "cohort")
+
+
+def _recipe_of(given: argparse.Namespace) -> tuple[Any, str]:
+    from covidpipe.errors import choose
+
+    config = _load(given)
+    return config, choose(given.recipe, config.training, "recipe under `training`")
+
+
+def _phantoms(given: argparse.Namespace) -> None:
+    from covidpipe.stages import phantoms
+
+    phantoms.run(given.out, patients=given.patients, size=given.size, slices=given.slices, seed=given.seed)
+
+
+def _ingest(given: argparse.Namespace) -> None:
+    from covidpipe.stages import ingest
+
+    ingest.run(_load(given), given.name, given.out)
+
+
+def _split(given: argparse.Namespace) -> None:
+    if given.dataset not in DATASETS:
+        raise UsageError(f"No dataset is called `{given.dataset}`. Known: {', '.join(DATASETS)}.")
+    from covidpipe.stages import split
+
+    split.run(_load(given), given.dataset, given.images, given.protocol, given.out)
+
+
+def _harmonize(given: argparse.Namespace) -> None:
+    from covidpipe.stages import harmonize
+
+    harmonize.run(_load(given), given.name, given.images, given.size, given.out, given.workers)
+
+
+def _wavelet(given: argparse.Namespace) -> None:
+    from covidpipe.stages import wavelet
+
+    wavelet.run(_load(given), given.store, given.reading, given.size, given.out)
+
+
+def _train(given: argparse.Namespace) -> None:
+    config, recipe = _recipe_of(given)
+    from covidpipe.stages import train
+
+    train.run(config, recipe, given.store, given.split, given.images, given.out)
+
+
+def _evaluate(given: argparse.Namespace) -> None:
+    config, recipe = _recipe_of(given)
+    from covidpipe.stages import evaluate
+
+    evaluate.run(config, recipe, given.model, given.store, given.split, given.images, given.out)
+
+
+def _predict(given: argparse.Namespace) -> None:
+    config, cohort = _cohort_of(given)
+    from covidpipe.stages import predict
+
+    predict.run(config, cohort, given.images, given.shard, given.out)
+
+
+def _quantify(given: argparse.Namespace) -> None:
+    config, cohort = _cohort_of(given)
+    from covidpipe.stages import quantify
+
+    quantify.run(config, cohort, given.images, given.masks, given.shard, given.out)
+
+
+def _collect(given: argparse.Namespace) -> None:
+    config, cohort = _cohort_of(given)
+    from covidpipe.stages import collect
+
+    collect.run(config, cohort, given.images, given.shards, given.out)
+
+
+def _score(given: argparse.Namespace) -> None:
+    config, cohort = _cohort_of(given)
+    from covidpipe.stages import score
+
+    score.run(config, cohort, given.images, given.table, given.out)
+
+
+def _report(given: argparse.Namespace) -> None:
+    config, cohort = _cohort_of(given)
+    from covidpipe.stages import report
+
+    report.run(config, cohort, given.images, given.table, given.masks, given.out, given.metrics)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""The main job in one command: a path in, tables and a report out, by the project's Snakemake workflow."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import covidpipe
+from covidpipe import paths
+from covidpipe.config import Config, dump, parse
+from covidpipe.errors import CovidpipeError, UsageError
+from covidpipe.io.files import read_frame, write_text
+from covidpipe.report.terminal import table_head
+from covidpipe.schemas import METRICS_SUMMARY
+from covidpipe.workflow import cohort_models
+
+# What Snakemake prints when a job starts, by a rule's `message`, and when jobs end.
+STARTED = re.compile(r"^(?:Job \d+: )(?P<message>.+)$")
+PROGRESS = re.compile(r"^(?P<done>\d+) of (?P<all>\d+) steps")
+FAILED = re.compile(r"^(?:\w*Error|\w*Exception|Error in rule|    log: )")
+
+
+def run(
+    path: Path,
+    out: Path,
+    *,
+    methods: list[str] | None = None,
+    modality: str | None = None,
+    intensity: str | None = None,
+    segment: str = "positives",
+    cores: int | None = None,
+) -> None:
+    """Quantify the images at `path`; tables, report and the config used go to `out`, what is in between to `out`/work.
+
+    Parameters
+    ----------
+    path : Path
+        Folder, archive, single file or list of files.
+    out : Path
+        A folder, made if need be. The same command again goes on from what is done.
+    methods : list of str, optional
+        Default: all that fit the images.
+    modality, intensity : str, optional
+        What all images are; default: decided per file.
+    segment : str
+        ``positives`` or ``all``: what khan2020 segments.
+    cores : int, optional
+        Default: all.
+
+    Raises
+    ------
+    UsageError
+        `out` lies inside `path`, or holds something else.
+    CovidpipeError
+        `path` does not exist, or the workflow failed: its log says why.
+    """
+    config = config_for(path, out, methods=methods, modality=modality, intensity=intensity, segment=segment)
+    (name,) = config.cohorts
+    cohort_models(config, name)  # missing weights are told here, before anything is made
+    file = out.resolve() / "config.yaml"
+    write_text(file, f"# Written by covidpipe {covidpipe.__version__}.\n{dump(config)}")
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(snakefile()), "--configfile", str(file)),
+        *("--directory", config.results, "--cores", str(cores or "all"), "--rerun-incomplete", "--show-failed-logs"),
+    ]
+    Path(config.results).mkdir(parents=True, exist_ok=True)
+    print(f"Running: {shlex.join(command)}", flush=True)
+    follow(command, Path(config.results) / "snakemake.log")
+    show(config)
+
+
+def config_for(
+    path: Path, out: Path, *, methods: list[str] | None, modality: str | None, intensity: str | None, segment: str
+) -> Config:
+    """The config of one cohort, with absolute paths, so that it means the same wherever it is used again."""
+    source, folder = path.resolve(), out.resolve()
+    if not source.exists():
+        raise CovidpipeError(f"{path}: there is no such file or folder. Give a folder, an archive or a list of images.")
+    if folder == source or folder.is_relative_to(source):
+        raise UsageError(f"--out {out} lies inside {path}: its files would be taken for images. Choose another folder.")
+    if folder.is_file():
+        raise UsageError(f"--out {out} is a file; wanted a folder.")
+    cohort = {"path": str(source), "modality": modality, "intensity": intensity, "out": str(folder)}
+    raw = {"results": str(folder / "work"), "cohorts": {cohort_name(source): cohort}, "segment": segment}
+    if methods:
+        raw["methods"] = list(dict.fromkeys(methods))
+    return parse(raw, "covidpipe cohort")
+
+
+def cohort_name(source: Path) -> str:
+    """A name for the table's `cohort` column: the folder's, or the file's without its endings.
+
+    >>> cohort_name(Path("/data/My scans (2).tar.gz"))
+    'My-scans-2'
+    """
+    stem = source.name if source.is_dir() else re.sub(r"(\.tar)?\.[A-Za-z0-9]+$", "", source.name)
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-._") or "cohort"
+
+
+def snakefile() -> Path:
+    """The project's Snakefile, beside the package."""
+    file = Path(covidpipe.__file__).parent.parent / "Snakefile"
+    if not file.exists():
+        raise CovidpipeError(
+            f"No Snakefile beside the package ({file.parent}): the workflow comes with the project's repository. "
+            "Clone it and install it from there with `make env` or `pip install --editable .`."
+        )
+    return file
+
+
+def follow(command: list[str], log: Path) -> None:
+    """Run Snakemake, print one line for each job that starts, and keep everything it says in `log`.
+
+    Raises
+    ------
+    CovidpipeError
+        It failed; the message quotes its faults.
+    """
+    started = time.monotonic()
+    faults: list[str] = []
+    done = ""
+    # Snakemake gets Ctrl-C from the terminal itself, ends its jobs and unlocks; we wait for it.
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    assert process.stdout is not None
+    try:
+        with log.open("w", encoding="utf-8") as kept:
+            for line in process.stdout:
+                kept.write(line)
+                if found := PROGRESS.match(line):
+                    done = f"{found['done']} of {found['all']} done"
+                elif found := STARTED.match(line):
+                    minutes, seconds = divmod(int(time.monotonic() - started), 60)
+                    print(
+                        f"{minutes:3d}:{seconds:02d}  {found['message']}  {done and f'({done})'}".rstrip(), flush=True
+                    )
+                elif FAILED.match(line) or line.startswith("covidpipe: "):
+                    faults.append(line.rstrip())
+        if process.wait() == 0:
+            return
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+    told = "\n".join(f"  {line}" for line in dict.fromkeys(faults))
+    raise CovidpipeError(
+        f"The run stopped. Its log is {log}.\n{told}\nMend this and run the same command: it goes on from what is done."
+    )
+
+
+def show(config: Config) -> None:
+    """Print the head of each cohort's table, its error where the truth is known, and where everything is."""
+    for name in config.cohorts:
+        folder = paths.cohort(config, name)
+        print(f"\n{name}\n{table_head(folder / 'infection.parquet')}")
+        summary = paths.cohort_metrics(config, name) / "summary.parquet"
+        if summary.exists():
+            print("\nagainst the true masks:")
+            for row in read_frame(summary, METRICS_SUMMARY).to_dict("records"):
+                print(f"  {row['subject']:<10} {row['measure']:<28} {_interval(row)}")
+        print(f"\ntable   {_short(folder / 'infection.parquet')}\nreport  {_short(folder / 'report.html')}")
+
+
+def _interval(row: dict) -> str:
+    if row["value"] is None or row["value"] != row["value"]:
+        return f"undefined  (n = {row['n']})"
+    known = row["low"] == row["low"] and row["low"] is not None
+    limits = f"  [{row['low']:.2f}, {row['high']:.2f}]" if known else ""
+    return f"{row['value']:8.2f}{limits}  (n = {row['n']})"
+
+
+def _short(path: Path) -> str:
+    near = os.path.relpath(path)
+    return str(path.resolve()) if near.startswith("..") else near

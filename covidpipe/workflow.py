@@ -1,0 +1,223 @@
+"""What the Snakemake rules ask: which settings and which code matter to a job, and which files it needs.
+
+Rules pass the answers as ``params``: a job runs again when its own settings or its own code change, and not when
+others' do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from covidpipe import paths
+from covidpipe.config import Config, Recipe, Roles, dump, model_key, parse
+from covidpipe.errors import BadConfig
+from covidpipe.provenance import PACKAGE, code_fingerprint
+from covidpipe.registry import DATASETS, METHODS, MODALITIES, MODELS
+
+RECIPE_KEYS = ("dataset", "task", "model", "regime", "protocol", "fold")
+
+
+def use_this_environment(root: Path) -> None:
+    """Let jobs find this Python's `covidpipe` even where its environment was not activated.
+
+    ``COVIDPIPE_ROOT`` tells the script that fills a conda environment where the lock is.
+    """
+    here = str(Path(sys.executable).parent)
+    found = os.environ.get("PATH", "").split(os.pathsep)
+    if here not in found:
+        os.environ["PATH"] = os.pathsep.join([here, *found])
+    os.environ["COVIDPIPE_ROOT"] = str(root)
+
+
+def study(raw: Mapping[str, Any], files: Iterable[Path | str]) -> Config:
+    """The checked config of a run, merged by Snakemake from `files` and its command line."""
+    return parse(dict(raw), ", ".join(os.path.relpath(file) for file in files) or "config")
+
+
+def write_config(config: Config) -> None:
+    """Write the resolved config for the jobs, if it is not already there."""
+    from covidpipe.io.files import write_text  # pandas: too slow to import for every planning
+
+    path, text = paths.config_file(config), dump(config)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
+def any_of(words: Iterable[str]) -> str:
+    """A regular expression that matches these words and nothing else.
+
+    >>> any_of(["a.b", "c"])
+    'a\\\\.b|c'
+    """
+    return "|".join(re.escape(word) for word in words) or "(?!)"
+
+
+def cohort_at(config: Config, folder: str) -> str:
+    """Name of the cohort whose tables lie in `folder`."""
+    return next(name for name in config.cohorts if str(paths.cohort(config, name)) == folder)
+
+
+def recipe_name(config: Config, given: Mapping[str, str]) -> str:
+    """Name of the recipe whose model lies at these wildcards."""
+    key = tuple(str(given[word]) for word in RECIPE_KEYS)
+    return next(name for name, recipe in config.training.items() if tuple(map(str, model_key(recipe))) == key)
+
+
+def phantoms_of(config: Config, name: str) -> str | None:
+    """Name of the synthetic patients that the images of `name` are, or None."""
+    root = config.source_root(name)
+    return next((p for p in config.phantoms if root.is_relative_to(paths.phantoms(config, p))), None)
+
+
+def has_truth(config: Config, cohort: str) -> bool:
+    """True if the cohort is a dataset whose infection masks tell the error of its percentages."""
+    dataset = config.cohorts[cohort].dataset
+    return dataset is not None and "infection_mask" in DATASETS[dataset].truth
+
+
+def cohort_roles(config: Config, cohort: str) -> dict[str, dict[str, str]]:
+    """Modality -> task -> network, for those that the cohort's methods may need."""
+    source = config.cohorts[cohort]
+    only = source.modality or (DATASETS[source.dataset].modality if source.dataset else None)
+    found: dict[str, dict[str, str]] = {}
+    for modality in MODALITIES if only is None else (only,):
+        roles = config.models.get(modality, Roles())
+        tasks = {task for m in config.cohort_methods(cohort) for task in METHODS[m].roles.get(modality, ())}
+        found[modality] = {task: wanted for task in sorted(tasks) if (wanted := getattr(roles, task)) is not None}
+    return found
+
+
+def cohort_recipes(config: Config, cohort: str) -> list[str]:
+    """Names of the recipes whose networks quantify the cohort."""
+    wanted = {name for roles in cohort_roles(config, cohort).values() for name in roles.values()}
+    return sorted(name for name in wanted if not name.startswith("shipped:"))
+
+
+def cohort_models(config: Config, cohort: str) -> list[Path]:
+    """Files of the networks that quantify the cohort, trained here or shipped.
+
+    Raises
+    ------
+    BadConfig
+        Weights that the config asks for are not part of this copy of covidpipe.
+    """
+    files = [paths.model(config, config.training[name]) / "model.keras" for name in cohort_recipes(config, cohort)]
+    for modality, roles in cohort_roles(config, cohort).items():
+        for task, wanted in roles.items():
+            if wanted.startswith("shipped:"):
+                file = shipped(wanted) / "model.keras"
+                if not file.exists():
+                    raise BadConfig(
+                        f"models.{modality}.{task}: `{wanted}`: {file} is not there. "
+                        "Name a network under `training`, or give null to go without."
+                    )
+                files.append(file)
+    return sorted(set(files))
+
+
+def shipped(wanted: str) -> Path:
+    """Model folder of ``shipped:NAME``."""
+    return PACKAGE / "weights" / wanted.removeprefix("shipped:")
+
+
+def shard_count(images: str | Path, shard_images: int) -> int:
+    """Number of shards that an image table is cut into; at least one, so that an empty cohort has its table too."""
+    import pyarrow.parquet as pq
+
+    return max(1, math.ceil(pq.read_metadata(images).num_rows / shard_images))
+
+
+def listing(root: Path) -> str:
+    """Hash of the names, sizes and times of the files below `root`: moves when images come, go or change."""
+    found = []
+    todo = [root] if root.exists() else []
+    while todo:
+        path = todo.pop()
+        if path.is_dir():
+            with os.scandir(path) as entries:
+                todo.extend(Path(entry.path) for entry in entries if not entry.name.startswith("."))
+        else:
+            stat = path.lstat()
+            found.append((str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns))
+    return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()[:16]
+
+
+def code(config: Config, stage: str, given: Mapping[str, str]) -> str:
+    """Fingerprint of the code that a job runs, with the modules that it finds by name."""
+    return code_fingerprint(stage, *sorted(_modules_by_name(config, stage, given)))
+
+
+def _modules_by_name(config: Config, stage: str, given: Mapping[str, str]) -> set[str]:
+    if stage == "ingest":
+        dataset = config.source(given["name"]).dataset
+        return {DATASETS[dataset].module} if dataset is not None else set()
+    if stage in ("train", "evaluate"):
+        return {MODELS[given["model"]].module}
+    if stage == "predict":
+        cohort = cohort_at(config, given["cohort_out"])
+        models = {config.training[name].model for name in cohort_recipes(config, cohort)}
+        for roles in cohort_roles(config, cohort).values():
+            for wanted in roles.values():
+                record = shipped(wanted) / "run.json"
+                if wanted.startswith("shipped:") and record.exists():
+                    models.add(json.loads(record.read_text(encoding="utf-8"))["recipe"]["model"])
+        return {MODELS[name].module for name in models}
+    return set()
+
+
+def settings(config: Config, stage: str, given: Mapping[str, str]) -> str:
+    """The part of the config that decides what a job writes, as JSON."""
+    return json.dumps(_settings(config, stage, given), sort_keys=True)
+
+
+def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str, Any]:
+    plain = config.model_dump(mode="json")
+    if stage == "phantoms":
+        return plain["phantoms"][given["phantoms"]]
+    if stage == "ingest":
+        name = given["name"]
+        root = config.source_root(name)
+        made_here = phantoms_of(config, name) is not None
+        return {
+            "root": str(root),
+            "source": config.source(name).model_dump(mode="json", exclude={"methods", "out"}),
+            "limits": plain["limits"],
+            "files": None if made_here else listing(root),
+        }
+    if stage == "split":
+        return {"folds": config.folds, "seed": config.seed}
+    if stage == "harmonize":
+        return {"window_hu": plain["harmonize"]["window_hu"], "root": str(config.source_root(given["name"]))}
+    if stage == "wavelet":
+        return {}
+    if stage in ("train", "evaluate"):
+        recipe: Recipe = config.training[recipe_name(config, given)]
+        return {
+            "recipe": recipe.model_dump(mode="json", exclude={"schedule"}),
+            "schedule": plain["schedules"][recipe.schedule] if stage == "train" else None,
+            "harmonize": plain["harmonize"],
+            "folds": config.folds,
+            "seed": config.seed,
+        }
+    cohort = given["name"] if stage == "score" else cohort_at(config, given["cohort_out"])
+    common = {"cohort": cohort, "methods": config.cohort_methods(cohort)}
+    if stage == "predict":
+        return {
+            **common,
+            "roles": cohort_roles(config, cohort),
+            "root": str(config.source_root(cohort)),
+            **{key: plain[key] for key in ("segment", "harmonize", "threshold", "shard_images")},
+        }
+    if stage == "quantify":
+        return {**common, "roles": cohort_roles(config, cohort), "shard_images": config.shard_images}
+    if stage == "report":
+        return {**common, "cases": config.report_cases, "seed": config.seed, "root": str(config.source_root(cohort))}
+    return common

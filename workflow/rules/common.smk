@@ -1,0 +1,191 @@
+"""The checked config, and what several rules share. Questions about a config are answered in covidpipe/workflow.py."""
+
+import os
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from covidpipe import paths, workflow as jobs
+from covidpipe.errors import CovidpipeError
+from covidpipe.registry import DATASETS, MODELS, PROTOCOLS, READINGS, REGIMES, TASKS
+
+# Used with --sdm conda only; COVIDPIPE_ENV=gpu chooses the environment for machines with GPUs.
+CONDA = f"../../envs/{os.environ.get('COVIDPIPE_ENV', 'cpu')}.yaml"
+
+try:
+    STUDY = jobs.study(config, workflow.configfiles)
+except CovidpipeError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = Path(STUDY.results)
+CONFIG_FILE = str(paths.config_file(STUDY))
+jobs.use_this_environment(Path(workflow.basedir))
+
+
+wildcard_constraints:
+    name=jobs.any_of([*STUDY.cohorts, *DATASETS]),
+    phantoms=jobs.any_of(STUDY.phantoms),
+    dataset=jobs.any_of(DATASETS),
+    task=jobs.any_of(TASKS),
+    model=jobs.any_of(MODELS),
+    regime=jobs.any_of(REGIMES),
+    protocol=jobs.any_of(PROTOCOLS),
+    reading=jobs.any_of(READINGS),
+    cohort_out=jobs.any_of(str(paths.cohort(STUDY, name)) for name in STUDY.cohorts),
+    fold=r"\d+",
+    size=r"\d+",
+    shard=r"\d{5}",
+
+
+def log_of(stage, *parts):
+    """Log file of a job, by its wildcards."""
+    return str(RESULTS.joinpath("logs", stage, *parts)) + ".log"
+
+
+def benchmark_of(stage, *parts):
+    """Wall time and peak memory of a job, by its wildcards."""
+    return str(RESULTS.joinpath("benchmarks", stage, *parts)) + ".tsv"
+
+
+def grow_with_attempt(base):
+    """A resource that is asked for again, larger, when a job failed for want of it."""
+
+    def grown(wildcards, attempt):
+        return base * attempt
+
+    return grown
+
+
+def code_of(stage):
+    """Fingerprint of a job's code: Snakemake does not see edits of an imported package."""
+
+    def fingerprint(wildcards):
+        return jobs.code(STUDY, stage, dict(wildcards.items()))
+
+    return fingerprint
+
+
+def settings_of(stage):
+    """The settings that matter to a job, by value: editing another key of the config reruns nothing here."""
+
+    def chosen(wildcards):
+        return jobs.settings(STUDY, stage, dict(wildcards.items()))
+
+    return chosen
+
+
+def recipe_name(wildcards):
+    return jobs.recipe_name(STUDY, dict(wildcards.items()))
+
+
+def cohort_name(wildcards):
+    return jobs.cohort_at(STUDY, wildcards.cohort_out)
+
+
+def images_of_cohort(wildcards):
+    return checkpoints.ingest.get(name=cohort_name(wildcards)).output.images
+
+
+def phantom_folders(wildcards):
+    """Synthetic patients that an image table is made of, if this study makes them."""
+    made_here = jobs.phantoms_of(STUDY, wildcards.name)
+    return (
+        []
+        if made_here is None
+        else [paths.phantoms(STUDY, made_here) / modality for modality in ("ct", "xr")]
+    )
+
+
+def phantom_settings(wildcards):
+    made = STUDY.phantoms[wildcards.phantoms]
+    return f"--patients {made.patients} --size {made.size} --slices {made.slices} --seed {made.seed}"
+
+
+def store_of_recipe(wildcards):
+    """Index of the store that a network is fed from: its folder is the store."""
+    return paths.store(STUDY, STUDY.training[recipe_name(wildcards)]) / "index.parquet"
+
+
+def models_of_cohort(wildcards):
+    try:
+        return jobs.cohort_models(STUDY, cohort_name(wildcards))
+    except CovidpipeError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def splits_of_cohort(wildcards):
+    """Folds of the data that the cohort's networks were trained on: the table tells which images they have seen."""
+    recipes = [
+        STUDY.training[name]
+        for name in jobs.cohort_recipes(STUDY, cohort_name(wildcards))
+    ]
+    return sorted(
+        {paths.split(STUDY, recipe.dataset, recipe.protocol) for recipe in recipes}
+    )
+
+
+def metrics_of_cohort(wildcards):
+    """Summaries that a cohort's report shows: its own error, and the test results of the networks trained for it."""
+    name = cohort_name(wildcards)
+    folders = [
+        paths.metrics(STUDY, STUDY.training[recipe])
+        for recipe in jobs.cohort_recipes(STUDY, name)
+    ]
+    if jobs.has_truth(STUDY, name):
+        folders.insert(0, paths.cohort_metrics(STUDY, name))
+    return [folder / "summary.parquet" for folder in folders]
+
+
+def table_of_cohort(wildcards):
+    return paths.cohort(STUDY, wildcards.name) / "infection.parquet"
+
+
+def folders_of(key):
+    """Folders of the input files called `key`, for commands that take folders."""
+
+    def folders(wildcards, input):
+        return [str(Path(file).parent) for file in input.get(key)]
+
+    return folders
+
+
+def shard_files(file):
+    """`file` of every shard of a cohort; how many there are is known once its images are ingested."""
+
+    def files(wildcards):
+        count = jobs.shard_count(images_of_cohort(wildcards), STUDY.shard_images)
+        return [
+            paths.shard(STUDY, cohort_name(wildcards), k) / file for k in range(count)
+        ]
+
+    return files
+
+
+def all_models():
+    return [
+        paths.model(STUDY, recipe) / "model.keras" for recipe in STUDY.training.values()
+    ]
+
+
+def all_metrics():
+    return [
+        paths.metrics(STUDY, recipe) / "summary.parquet"
+        for recipe in STUDY.training.values()
+    ]
+
+
+def all_cohorts():
+    folders = [paths.cohort(STUDY, name) for name in STUDY.cohorts]
+    scores = [
+        paths.cohort_metrics(STUDY, name)
+        for name in STUDY.cohorts
+        if jobs.has_truth(STUDY, name)
+    ]
+    return [
+        *(
+            folder / file
+            for folder in folders
+            for file in ("infection.parquet", "report.html")
+        ),
+        *(folder / "summary.parquet" for folder in scores),
+    ]

@@ -1,0 +1,69 @@
+"""From masks to percentages, shard by shard, and one table of all shards."""
+
+
+rule quantify:
+    input:
+        images=images_of_cohort,
+        masks="{cohort_out}/shards/{shard}/masks.zarr",
+        index="{cohort_out}/shards/{shard}/index.parquet",
+    output:
+        table="{cohort_out}/shards/{shard}/infection.parquet",
+    log:
+        "{cohort_out}/logs/quantify/{shard}.log",
+    benchmark:
+        "{cohort_out}/benchmarks/quantify/{shard}.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=grow_with_attempt(4_000),
+        runtime=grow_with_attempt(30),
+    params:
+        code=code_of("quantify"),
+        settings=settings_of("quantify"),
+        config_file=CONFIG_FILE,
+        cohort=cohort_name,
+        masks=subpath(input.index, parent=True),
+    message:
+        "Quantifying {params.cohort}, shard {wildcards.shard}"
+    shell:
+        "covidpipe quantify {params.cohort} --config {params.config_file:q} --images {input.images:q} "
+        "--masks {params.masks:q} --shard {wildcards.shard} --out {output.table:q} > {log:q} 2>&1"
+
+
+rule collect:
+    input:
+        images=images_of_cohort,
+        shards=shard_files("infection.parquet"),
+    output:
+        table="{cohort_out}/infection.parquet",
+        patients="{cohort_out}/patients.parquet",
+        rejected="{cohort_out}/rejected.parquet",
+        codebook=report(
+            "{cohort_out}/codebook.csv",
+            caption="../report/codebook.rst",
+            category="Tables",
+        ),
+        package="{cohort_out}/datapackage.json",
+        run="{cohort_out}/run.json",
+    log:
+        "{cohort_out}/logs/collect.log",
+    benchmark:
+        "{cohort_out}/benchmarks/collect.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=grow_with_attempt(8_000),
+        runtime=grow_with_attempt(30),
+    params:
+        code=code_of("collect"),
+        settings=settings_of("collect"),
+        config_file=CONFIG_FILE,
+        cohort=cohort_name,
+        out=subpath(output.table, parent=True),
+    message:
+        "Collecting the table of {params.cohort}"
+    shell:
+        "covidpipe collect {params.cohort} --config {params.config_file:q} --images {input.images:q} "
+        "--out {params.out:q} {input.shards:q} > {log:q} 2>&1"

@@ -1,0 +1,38 @@
+"""One HTML page of a cohort that opens offline."""
+
+
+rule report:
+    input:
+        images=images_of_cohort,
+        table="{cohort_out}/infection.parquet",
+        masks=shard_files("masks.zarr"),
+        metrics=metrics_of_cohort,
+    output:
+        html=report(
+            "{cohort_out}/report.html",
+            caption="../report/cohort.rst",
+            category="Cohorts",
+        ),
+    log:
+        "{cohort_out}/logs/report.log",
+    benchmark:
+        "{cohort_out}/benchmarks/report.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=grow_with_attempt(4_000),
+        runtime=grow_with_attempt(30),
+    params:
+        code=code_of("report"),
+        settings=settings_of("report"),
+        config_file=CONFIG_FILE,
+        cohort=cohort_name,
+        masks=folders_of("masks"),
+        metrics=folders_of("metrics"),
+    message:
+        "Writing the report of {params.cohort}"
+    shell:
+        "covidpipe report {params.cohort} --config {params.config_file:q} --images {input.images:q} "
+        "--table {input.table:q} --masks {params.masks:q} --metrics {params.metrics:q} --out {output.html:q} "
+        "> {log:q} 2>&1"

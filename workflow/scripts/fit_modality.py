@@ -1,0 +1,93 @@
+"""Fit the coefficients of `covidpipe.modality` on the real images and write covidpipe/io/modality.json.
+
+Run from the project's root: ``python workflow/scripts/fit_modality.py`` (COVIDPIPE_DATA as everywhere).
+Held out and never seen here: ct-lungs, cxr-lungs/native512, coronacases volumes 5 and up, and a third of the patients of
+covid-cxr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from covidpipe.datasets import coronacases, covid_cxr, cxr_lungs, medseg829
+from covidpipe.errors import BadInput
+from covidpipe.io.read import read_image
+from covidpipe.modality import COEFFICIENTS, features
+
+SEED = 20201122
+EACH = 200  # images of a dataset: none outweighs the others
+COPIES = 6  # augmented copies of an image
+
+
+def augmented(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """What uploaders do to images: turn, mirror, invert, crop, frame, and change the window."""
+    image = image.astype(np.float64)
+    image = (image - image.min()) / (image.max() - image.min())
+    rows, columns = image.shape
+    if random.random() < 0.5:
+        cut = random.integers(0, 1 + int(0.08 * min(rows, columns)), 4)
+        image = image[cut[0] : rows - cut[1], cut[2] : columns - cut[3]]
+    if random.random() < 0.3:
+        image = image[:, ::-1]
+    if random.random() < 0.1:
+        image = np.rot90(image, random.integers(1, 4))
+    if random.random() < 0.5:  # another window: lungs may be black in it, bones white
+        low, high = np.percentile(image, (random.uniform(0, 40), random.uniform(75, 100)))
+        image = np.clip((image - low) / max(high - low, 1e-3), 0.0, 1.0)
+    image = image ** random.uniform(0.6, 1.6)
+    if random.random() < 0.15:
+        image = 1.0 - image
+    if random.random() < 0.3:
+        width = random.integers(0, 1 + int(0.15 * min(image.shape)), 4)
+        image = np.pad(image, ((width[0], width[1]), (width[2], width[3])), constant_values=random.integers(0, 2))
+    return image
+
+
+def images(data: Path, random: np.random.Generator) -> list[tuple[Path, str]]:
+    """Files to learn from, and their modality."""
+    covid = [r for r in covid_cxr.records(data / "covid-cxr") if sum((r.patient or "").encode()) % 3]
+    native = {path.name for path in (data / "cxr-lungs" / "native512" / "images").iterdir()}
+    groups = {
+        "medseg829": medseg829.records(data / "medseg829"),
+        "coronacases": [r for r in coronacases.records(data / "coronacases") if r.patient < "coronacases/5"],
+        "cxr-lungs": [r for r in cxr_lungs.records(data / "cxr-lungs") if Path(r.path).name not in native],
+        "covid-cxr": covid,
+    }
+    found = [(data / name / r.path, r.modality or "") for name, group in groups.items() for r in _some(group, random)]
+    children = sorted((data / "kermany" / "train").rglob("*.jpeg"))
+    return found + [(path, "xr") for path in _some(children, random)]
+
+
+def _some(items: list, random: np.random.Generator) -> list:
+    return [items[i] for i in sorted(random.choice(len(items), min(EACH, len(items)), replace=False))]
+
+
+def main() -> None:
+    random = np.random.default_rng(SEED)
+    data = Path(os.environ.get("COVIDPIPE_DATA") or "../shared/data")
+    rows, truth = [], []
+    for path, modality in images(data, random):
+        try:
+            array = read_image(path, modality=modality).array
+        except BadInput:
+            continue
+        for copy in range(1 + COPIES):
+            rows.append(features(augmented(array, random) if copy else array))
+            truth.append(modality == "ct")
+    table = np.array(rows)
+    mean, scale = table.mean(axis=0), np.maximum(table.std(axis=0), 1e-3)
+    model = LogisticRegression(C=0.02, class_weight="balanced", max_iter=2000).fit((table - mean) / scale, truth)
+    numbers = {"mean": mean, "scale": scale, "weights": model.coef_[0]}
+    text = {name: [float(f"{value:.4g}") for value in values] for name, values in numbers.items()}
+    text["bias"] = float(f"{model.intercept_[0]:.4g}")
+    COEFFICIENTS.write_text(json.dumps(text) + "\n", encoding="utf-8")
+    print(f"{len(rows)} images; right on the images learned from: {model.score((table - mean) / scale, truth):.4f}")
+
+
+if __name__ == "__main__":
+    main()
