@@ -1,0 +1,174 @@
+"""Charts as small hand-made SVG: they take the page's colors, light, dark or printed, and need no network.
+
+Every function is pure and returns markup that is safe to put on the page: each word passes through `escape`.
+Lengths are in units of the viewBox, which is about as wide as a phone, so that labels stay readable there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup, escape
+
+WIDTH = 340
+LEFT, RIGHT, TOP, BOTTOM = 40, 14, 16, 42
+SCATTER_POINTS = 2000
+
+
+def upper_bound(values: np.ndarray) -> float:
+    """The smallest of 5, 10, 20, 50 and 100 % that holds all `values`.
+
+    >>> upper_bound(np.array([0.0, 12.5]))
+    20.0
+    """
+    highest = float(values.max(initial=0.0))
+    return next(float(bound) for bound in (5, 10, 20, 50, 100) if highest <= bound)
+
+
+def distribution(values: np.ndarray, upper: float, label: str) -> Markup:
+    """Histogram of percentages above 0, in 20 equal bins of (0, `upper`], with their median.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (n,)
+        Percentages, each above 0 and at most `upper`; may be empty.
+    upper : float
+        End of the axis in %.
+    label : str
+        What a screen reader says.
+    """
+    height, bins = 210, 20
+    counts = np.histogram(upper - values, bins=bins, range=(0, upper))[0][::-1]  # mirrored: bins closed at the right
+    ticks = _count_ticks(int(counts.max(initial=0)))
+    across, down = _axes(upper, ticks[-1], height)
+    marks = [_gridline(down(t), f"{t:,}") for t in ticks]
+    marks += [_x_tick(across(t), height, f"{t:g}") for t in np.linspace(0, upper, 6)]
+    for i, count in enumerate(counts.tolist()):
+        low, high = i * upper / bins, (i + 1) * upper / bins
+        if count:
+            marks.append(
+                Markup(
+                    '<rect class="bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>'
+                ).format(
+                    across(low) + 0.5,
+                    down(count),
+                    across(high) - across(low) - 1,
+                    down(0) - down(count),
+                    f"{low:g} to {high:g} %: {count:,} images",
+                )
+            )
+    if len(values):
+        middle = float(np.median(values))
+        x, end = across(middle), "end" if middle > upper / 2 else "start"
+        marks.append(
+            Markup(
+                '<line class="median" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>'
+                '<text class="halo" x="{3:.1f}" y="{4}" text-anchor="{5}">median of these {6:.1f} %</text>'
+            ).format(x, TOP - 6, height - BOTTOM, x + (-5 if end == "end" else 5), TOP, end, middle)
+        )
+    marks.append(_x_title(height, "infected share of the lung, % (images at 0 left out)"))
+    return _svg(height, label, marks)
+
+
+def fates(segments: Sequence[tuple[str, str, int]], label: str) -> Markup:
+    """One bar that shows what became of all images.
+
+    Parameters
+    ----------
+    segments : sequence of (str, str, int)
+        CSS class, words and number of images.
+    label : str
+        What a screen reader says.
+    """
+    total = sum(count for _, _, count in segments)
+    x, marks = 0.0, []
+    for kind, words, count in segments:
+        width = WIDTH * count / total if total else 0.0
+        if count:
+            marks.append(
+                Markup('<rect class="{}" x="{:.2f}" y="0" width="{:.2f}" height="16"><title>{}</title></rect>').format(
+                    kind, x, max(width - 1, 0.8), f"{words}: {count:,} of {total:,}"
+                )
+            )
+        x += width
+    return _svg(16, label, marks)
+
+
+def agreement(first: np.ndarray, second: np.ndarray, names: tuple[str, str], upper: float, label: str) -> Markup:
+    """Scatter of one method's percentages against another's, with the line of equality.
+
+    Parameters
+    ----------
+    first, second : ndarray of float, shape (n,)
+        Percentages of the same images; at most `SCATTER_POINTS` are drawn, evenly picked.
+    names : (str, str)
+        The methods, for the axes.
+    upper : float
+        End of both axes in %.
+    label : str
+        What a screen reader says.
+    """
+    height = WIDTH - LEFT - RIGHT + TOP + BOTTOM  # a square plot
+    across, down = _axes(upper, upper, height)
+    ticks = np.linspace(0, upper, 6)
+    marks = [_gridline(down(t), f"{t:g}") for t in ticks] + [_x_tick(across(t), height, f"{t:g}") for t in ticks]
+    marks.append(
+        Markup('<line class="equal" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(
+            across(0), down(0), across(upper), down(upper)
+        )
+    )
+    drawn = np.unique(np.linspace(0, len(first) - 1, min(len(first), SCATTER_POINTS)).astype(int))
+    marks += [
+        Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="3"/>').format(across(first[i]), down(second[i]))
+        for i in drawn
+    ]
+    marks.append(_x_title(height, f"{names[0]}, %"))
+    marks.append(Markup('<text class="axis" x="{}" y="{}">{}</text>').format(LEFT, TOP - 4, f"{names[1]}, %"))
+    return _svg(height, label, marks)
+
+
+def _count_ticks(highest: int) -> list[int]:
+    """Two to five round numbers from 0 that reach `highest`.
+
+    >>> _count_ticks(7), _count_ticks(0), _count_ticks(130)
+    ([0, 2, 4, 6, 8], [0, 1], [0, 50, 100, 150])
+    """
+    steps = (factor * 10**power for power in range(12) for factor in (1, 2, 5))
+    step = next(s for s in steps if highest <= 4 * s)
+    return list(range(0, max(highest + step - 1, step) // step * step + 1, step))
+
+
+def _axes(x_upper: float, y_upper: float, height: int):
+    def across(value: float) -> float:
+        return LEFT + value / x_upper * (WIDTH - LEFT - RIGHT)
+
+    def down(value: float) -> float:
+        return height - BOTTOM - value / y_upper * (height - BOTTOM - TOP)
+
+    return across, down
+
+
+def _gridline(y: float, words: str) -> Markup:
+    return Markup(
+        '<line class="grid" x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}"/>'
+        '<text class="axis" x="{3}" y="{4:.1f}" text-anchor="end">{5}</text>'
+    ).format(LEFT, WIDTH - RIGHT, y, LEFT - 6, y + 4, words)
+
+
+def _x_tick(x: float, height: int, words: str) -> Markup:
+    return Markup('<text class="axis" x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
+        x, height - BOTTOM + 16, words
+    )
+
+
+def _x_title(height: int, words: str) -> Markup:
+    return Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>').format(
+        (LEFT + WIDTH - RIGHT) / 2, height - 6, words
+    )
+
+
+def _svg(height: int, label: str, marks: Sequence[Markup]) -> Markup:
+    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        WIDTH, height, escape(label), Markup("").join(marks)
+    )

@@ -1,0 +1,137 @@
+"""Which cases the report shows, and how: the image with the lungs outlined and the infection filled.
+
+Pure functions of arrays and tables. A picture is cropped to the lungs, because text burned into an image stands in
+its margins and may name the patient.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from itertools import zip_longest
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy import ndimage
+
+SIDE_PX = 320
+MARGIN = 0.15
+# Okabe and Ito's color-blind safe pair, the lighter blue: their darker one disappears in black lungs.
+LUNG_COLOR = (86, 180, 233)
+INFECTION_COLOR = (230, 159, 0)
+INFECTION_OPACITY = 0.45
+
+
+def choose_cases(infection: pd.DataFrame, cases: int, seed: int) -> pd.DataFrame:
+    """Choose rows to be shown: the highest, the lowest above 0 and random ones, in turn, spread over the groups.
+
+    Parameters
+    ----------
+    infection : DataFrame
+        Rows of the table `infection`; those with a percentage and a lung are eligible.
+    cases : int
+        Most rows to choose.
+    seed : int
+        Of the random ones.
+
+    Returns
+    -------
+    DataFrame
+        The chosen rows, by modality and method, with the column `chosen`: why each is shown.
+    """
+    eligible = infection[infection["infection_percent"].notna() & (infection["lung_px"] > 0)]
+    generator = np.random.default_rng(seed)
+    queues = []
+    for _, group in eligible.groupby(["modality", "method"], sort=True):
+        ranked = group.sort_values(["infection_percent", "image_id"])
+        lowest = ranked.index[ranked["infection_percent"] > 0].tolist()
+        shuffled = ranked.index.to_numpy()[generator.permutation(len(ranked))].tolist()
+        turns = zip_longest(lowest[::-1], lowest, shuffled)
+        queue: dict[int, str] = {}
+        for turn in turns:
+            for row, why in zip(turn, ("among the highest", "among the lowest", "at random"), strict=True):
+                if row is not None:
+                    queue.setdefault(row, why)
+        queues.append(list(queue.items()))
+    in_turn = [item for round_ in zip_longest(*queues) for item in round_ if item is not None][:cases]
+    chosen = eligible.loc[[row for row, _ in in_turn]].assign(chosen=[why for _, why in in_turn])
+    return chosen.sort_values(
+        ["modality", "method", "infection_percent", "image_id"], ascending=[True, True, False, True]
+    )
+
+
+def to_grey(array: np.ndarray, intensity: str | None, window_hu: tuple[float, float]) -> np.ndarray:
+    """Bring an image to 0-255 for display: the Hounsfield window, else its own smallest and largest value.
+
+    Parameters
+    ----------
+    array : ndarray, shape (rows, columns)
+    intensity : {"hounsfield", "windowed_8bit", "radiograph", None}
+    window_hu : (float, float)
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows, columns)
+    """
+    values = np.asarray(array, np.float32)
+    low, high = window_hu if intensity == "hounsfield" else (float(values.min()), float(values.max()))
+    return np.round(np.clip((values - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
+
+
+def lung_box(lung_mask: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of the lungs' bounding box and a margin of 15 % of its sides.
+
+    >>> mask = np.zeros((100, 100), bool)
+    >>> mask[40:60, 10:90] = True
+    >>> lung_box(mask)
+    (slice(37, 63, None), slice(0, 100, None))
+    """
+    box = []
+    for axis, length in zip((1, 0), lung_mask.shape, strict=True):
+        inside = np.flatnonzero(lung_mask.any(axis=axis))
+        first, stop = int(inside[0]), int(inside[-1]) + 1
+        margin = round(MARGIN * (stop - first))
+        box.append(slice(max(first - margin, 0), min(stop + margin, length)))
+    return box[0], box[1]
+
+
+def overlay(grey: np.ndarray, lung_mask: np.ndarray, infection_mask: np.ndarray) -> np.ndarray:
+    """Draw the lungs' outline and the infection over the image, cropped to the lungs (there must be some).
+
+    Parameters
+    ----------
+    grey : ndarray of uint8, shape (rows, columns)
+    lung_mask, infection_mask : ndarray of bool, shape (rows, columns)
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+        Its longer side is `SIDE_PX`.
+    """
+    box = lung_box(lung_mask)
+    rows, columns = grey[box].shape
+    scale = SIDE_PX / max(rows, columns)
+    shape = (max(round(columns * scale), 1), max(round(rows * scale), 1))  # Pillow counts width first
+
+    def fitted(plane: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(plane[box].astype(np.uint8)).resize(shape, Image.Resampling.BILINEAR))
+
+    picture = np.repeat(fitted(grey)[..., None], 3, axis=2).astype(np.float32)
+    lungs = fitted(lung_mask.astype(np.uint8) * 255) > 127
+    infected = fitted((infection_mask & lung_mask).astype(np.uint8) * 255) > 127
+    picture[infected] += INFECTION_OPACITY * (np.array(INFECTION_COLOR, np.float32) - picture[infected])
+    picture[_outline(infected, 1)] = INFECTION_COLOR
+    picture[_outline(lungs, 2)] = LUNG_COLOR
+    return np.round(picture).astype(np.uint8)
+
+
+def _outline(mask: np.ndarray, thickness: int) -> np.ndarray:
+    return mask & ~ndimage.binary_erosion(mask, iterations=thickness)
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """A picture (rows, columns, 3) as a JPEG inside the page; 4:4:4, so that colored lines stay sharp."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=88, subsampling=0, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

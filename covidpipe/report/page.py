@@ -1,0 +1,391 @@
+"""The cohort's tables in, one HTML page out: what is counted, and in which words.
+
+Everything is a pure function of the tables: no clock, no machine, no path, so that the same cohort gives the same
+bytes. Templates are escaped by Jinja2; the one script and the one style are named by their hash in the page's content
+security policy, which also forbids every network request.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import yaml
+
+from covidpipe import __version__
+from covidpipe.config import Config
+from covidpipe.registry import METHODS
+from covidpipe.report import figures
+from covidpipe.schemas import REASONS, SCHEMA_VERSION
+
+TABLE_ROWS = 10_000
+LISTED = 500  # patients, and kinds of rejection
+NOTHING = "–"
+MODALITY = {"ct": "CT", "xr": "X-ray"}
+STATUS = ("ok", "warning", "rejected")
+PATH_KEYS = {"path", "out", "results", "data"}
+
+# The columns of the searchable table: heading, column of `infection`, how it is written.
+COLUMNS = (
+    ("Infected, %", "infection_percent", "percent"),
+    ("Low, %", "infection_percent_low", "percent"),
+    ("High, %", "infection_percent_high", "percent"),
+    ("Method", "method", "text"),
+    ("Modality", "modality", "modality"),
+    ("Image", "image_id", "text"),
+    ("Patient", "patient_id", "text"),
+    ("Slice", "slice_index", "count"),
+    ("Status", "qc_status", "text"),
+    ("Reasons", "qc_reasons", "words"),
+    ("Lung, px", "lung_px", "count"),
+    ("Infected, px", "infected_px", "count"),
+    ("COVID-19", "covid_probability", "share"),
+    ("Split", "split", "text"),
+)
+
+
+def percent(value: float | None) -> str:
+    """A percentage in words; one that is not 0 never reads as 0.
+
+    >>> percent(12.345), percent(0.0), percent(0.01), percent(None)
+    ('12.3', '0', '<0.1', '–')
+    """
+    if value is None or pd.isna(value):
+        return NOTHING
+    return "<0.1" if 0 < value < 0.05 else "0" if value == 0 else f"{value:.1f}"
+
+
+def count(value: int | None) -> str:
+    return NOTHING if value is None or pd.isna(value) else f"{int(value):,}"
+
+
+def share(value: float | None) -> str:
+    return NOTHING if value is None or pd.isna(value) else f"{value:.3f}"
+
+
+def number(value: float | None) -> str:
+    """A measure of unknown size with three digits that count.
+
+    >>> number(0.91234), number(123456.0), number(None)
+    ('0.912', '123456', '–')
+    """
+    if value is None or pd.isna(value):
+        return NOTHING
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def modality(value: str | None) -> str:
+    return NOTHING if value is None or pd.isna(value) else MODALITY[value]
+
+
+def _text(value: str | None) -> str:
+    return NOTHING if value is None or pd.isna(value) else str(value)
+
+
+def _words(values: Sequence[str] | None) -> str:
+    return ", ".join(values) if values is not None and len(values) else NOTHING
+
+
+FORMATS: dict[str, Callable[[Any], str]] = {
+    "percent": percent,
+    "count": count,
+    "share": share,
+    "modality": modality,
+    "text": _text,
+    "words": _words,
+}
+
+
+def frame(table: pa.Table) -> pd.DataFrame:
+    """A table as pandas with Arrow's types: a missing number stays missing, a count stays whole."""
+    return table.to_pandas(types_mapper=pd.ArrowDtype)
+
+
+def cohort_numbers(images: pd.DataFrame) -> dict[str, Any]:
+    """Images seen, accepted and rejected, patients and modalities of a table `images`."""
+    accepted = images[images["accepted"]]
+    kinds = accepted["modality"].value_counts()
+    return {
+        "seen": len(images),
+        "accepted": len(accepted),
+        "rejected": len(images) - len(accepted),
+        "patients": images["patient_id"].nunique(),
+        "without_patient": int(accepted["patient_id"].isna().sum()),
+        "modalities": [(modality(m), int(kinds.get(m, 0))) for m in MODALITY if kinds.get(m, 0)],
+        "guessed": int((accepted["modality_source"] == "guessed").sum()),
+    }
+
+
+def rejections(images: pd.DataFrame) -> list[dict[str, Any]]:
+    """For each reason, most frequent first: its sentence, how many images, and what was found in them.
+
+    The files' own sentences name no path and no person; equal ones are counted together.
+    """
+    rejected = images[~images["accepted"]]
+    listed = []
+    for reason, group in rejected.groupby("reason"):
+        sentences = group["sentence"].value_counts()
+        found = sorted(sentences.items(), key=lambda item: (-item[1], item[0]))
+        listed.append({"reason": reason, "sentence": REASONS[reason], "count": len(group), "found": found})
+    return sorted(listed, key=lambda row: (-row["count"], row["reason"]))
+
+
+def method_results(infection: pd.DataFrame) -> list[dict[str, Any]]:
+    """One entry for each modality and method that fit together: numbers and figures."""
+    groups = [
+        (m, method, rows)
+        for (m, method), rows in infection.groupby(["modality", "method"], sort=True)
+        if m in METHODS[method].roles
+    ]
+    upper = figures.upper_bound(_floats(infection["infection_percent"]))
+    return [_method_result(m, method, rows, upper) for m, method, rows in groups]
+
+
+def _floats(values: pd.Series) -> np.ndarray:
+    return values.dropna().to_numpy(dtype=float)
+
+
+def _method_result(m: str, method: str, rows: pd.DataFrame, upper: float) -> dict[str, Any]:
+    values = _floats(rows["infection_percent"])
+    screened = rows["covid_positive"].dropna()
+    negative = int((~screened.astype(bool)).sum())
+    screened_zero = int(sum("screened_negative" in reasons for reasons in rows["qc_reasons"]))
+    above = values[values > 0]
+    zero = len(values) - len(above) - screened_zero
+    segments = (
+        ("fate-above", "infected lung found", len(above)),
+        ("fate-zero", "segmented, nothing found", zero),
+        ("fate-screened", "screened negative", screened_zero),
+        ("fate-none", "no percentage", len(rows) - len(values)),
+    )
+    name = f"{method}, {modality(m)}"
+    told = "; ".join(f"{words} {n:,}" for _, words, n in segments)
+    status = rows["qc_status"].value_counts()
+    return {
+        "method": method,
+        "modality": modality(m),
+        "reference": METHODS[method].reference,
+        "images": len(rows),
+        "measured": len(values),
+        "mean": float(values.mean()) if len(values) else None,
+        "median": float(np.median(values)) if len(values) else None,
+        "quartiles": np.quantile(values, (0.25, 0.75)).tolist() if len(values) else None,
+        "highest": float(values.max()) if len(values) else None,
+        "screened": len(screened),
+        "negative": negative,
+        "status": [(s, int(status.get(s, 0))) for s in STATUS],
+        "segments": segments,
+        "fates": figures.fates(segments, f"What became of the images of {name}: {told}."),
+        "above": len(above),
+        "distribution": figures.distribution(
+            above,
+            upper,
+            f"Histogram of the infected share of the lung by {name}: {len(above):,} images above 0 %"
+            + (f", median of these {np.median(above):.1f} %." if len(above) else "."),
+        ),
+    }
+
+
+def agreements(infection: pd.DataFrame) -> list[dict[str, Any]]:
+    """For each modality and pair of methods with images in common: the scatter and how far they lie apart."""
+    measured = infection[infection["infection_percent"].notna()]
+    listed = []
+    for m, rows in measured.groupby("modality", sort=True):
+        wide = rows.pivot(index="image_id", columns="method", values="infection_percent").sort_index()
+        for first, second in combinations(sorted(wide.columns), 2):
+            both = wide[[first, second]].dropna().to_numpy(dtype=float)
+            if len(both):
+                x, y = both.T
+                told = f"{second} against {first} for {len(both):,} {modality(m)} images, with the line of equality."
+                listed.append(
+                    {
+                        "modality": modality(m),
+                        "first": first,
+                        "second": second,
+                        "images": len(both),
+                        "drawn": min(len(both), figures.SCATTER_POINTS),
+                        "difference": float((y - x).mean()),
+                        "apart": float(np.abs(y - x).mean()),
+                        "within": float((np.abs(y - x) <= 5).mean() * 100),
+                        "scatter": figures.agreement(x, y, (first, second), figures.upper_bound(both), told),
+                    }
+                )
+    return listed
+
+
+def quality_flags(infection: pd.DataFrame, rejected_ids: set[str]) -> dict[str, Any]:
+    """How often each reason code stands on an accepted image, by method."""
+    rows = infection[~infection["image_id"].isin(rejected_ids)]
+    methods = sorted(rows["method"].unique())
+    pairs = rows[["method", "qc_reasons"]].explode("qc_reasons").dropna()
+    counts = pairs.groupby(["qc_reasons", "method"]).size()
+    flags = [
+        {
+            "reason": reason,
+            "sentence": REASONS.get(reason, ""),
+            "counts": [int(counts.get((reason, m), 0)) for m in methods],
+        }
+        for reason in sorted(pairs["qc_reasons"].unique())
+    ]
+    return {"methods": methods, "flags": sorted(flags, key=lambda flag: (-sum(flag["counts"]), flag["reason"]))}
+
+
+def patient_rows(infection: pd.DataFrame) -> list[dict[str, Any]]:
+    """Percentages pooled over each patient's study: infected lung pixels of all its images by all lung pixels."""
+    known = infection[infection["patient_id"].notna() & infection["modality"].notna()]
+    fitting = [m in METHODS[method].roles for m, method in zip(known["modality"], known["method"], strict=True)]
+    known = known[np.array(fitting, bool)]
+    measured = known["infection_percent"].notna()
+    grouped = known.assign(
+        measured=measured,
+        lung_px=known["lung_px"].where(measured, 0),
+        infected_px=known["infected_px"].where(measured, 0),
+    ).groupby(["patient_id", "study_id", "modality", "method"], dropna=False, sort=True)
+    listed = []
+    for (patient, study, m, method), rows in grouped:
+        lung, infected = int(rows["lung_px"].sum()), int(rows["infected_px"].sum())
+        used = int(rows["measured"].sum())
+        listed.append(
+            {
+                "patient": patient,
+                "study": study,
+                "modality": modality(m),
+                "method": method,
+                "images": used,
+                "refused": len(rows) - used,
+                "lung_px": lung,
+                # without any lung pixel the only images with a percentage were screened negative: 0
+                "percent": 100.0 * infected / lung if lung else (0.0 if used else None),
+            }
+        )
+    return sorted(listed, key=lambda row: -1.0 if row["percent"] is None else row["percent"], reverse=True)
+
+
+def image_rows(infection: pd.DataFrame) -> dict[str, Any]:
+    """Headings and formatted cells of the searchable table: the highest percentages first, `TABLE_ROWS` at most."""
+    columns = [c for c in COLUMNS if c[2] != "percent" or c[1] == "infection_percent" or infection[c[1]].notna().any()]
+    ordered = infection.sort_values(
+        ["infection_percent", "image_id", "method"], ascending=[False, True, True], na_position="last"
+    ).head(TABLE_ROWS)
+    cells = [[FORMATS[how](value) for value in ordered[name].tolist()] for _, name, how in columns]
+    return {
+        "headings": [(heading, how in ("percent", "count", "share")) for heading, _, how in columns],
+        "rows": [list(row) for row in zip(*cells, strict=True)],
+        "total": len(infection),
+    }
+
+
+def models_used(infection: pd.DataFrame) -> list[dict[str, Any]]:
+    """Every model that took part: its part, its id, for which modality and method, on how many images."""
+    parts = (("classifier_id", "screening"), ("lung_model_id", "lungs"), ("infection_model_id", "infection"))
+    return [
+        {"part": part, "model": model, "modality": modality(m), "method": method, "images": len(rows)}
+        for column, part in parts
+        for (model, m, method), rows in infection.groupby([column, "modality", "method"], sort=True)
+    ]
+
+
+def public_config(config: Config, cohort: str) -> str:
+    """The config as YAML, without other cohorts and with every path as `…`: a folder's name may name a person."""
+
+    def without_paths(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                key: "…" if key in PATH_KEYS and isinstance(item, str) else without_paths(item)
+                for key, item in value.items()
+            }
+        return value
+
+    settings = config.model_dump(mode="json")
+    settings["datasets"] = dict.fromkeys(settings["datasets"], "…")
+    settings["cohorts"] = {name: item for name, item in settings["cohorts"].items() if name == cohort}
+    return yaml.safe_dump(without_paths(settings), sort_keys=False, allow_unicode=True)
+
+
+def render(
+    config: Config,
+    cohort: str,
+    images: pa.Table,
+    infection: pa.Table,
+    cases: Sequence[dict[str, Any]],
+    metrics: Sequence[tuple[str, pa.Table]] = (),
+) -> str:
+    """Write the page.
+
+    Parameters
+    ----------
+    config : Config
+    cohort : str
+    images, infection : pyarrow.Table
+        The cohort's tables, as `schemas.IMAGES` and `schemas.INFECTION` declare them.
+    cases : sequence of dict
+        For each case its row's values (image_id, method, modality, infection_percent, lung_px, chosen) and `picture`
+        (a data URI and nothing in `missing`) or `missing` (why there is no picture).
+    metrics : sequence of (str, pyarrow.Table)
+        Heading and `schemas.METRICS_SUMMARY` of each measurement against truth.
+
+    Returns
+    -------
+    str
+        One HTML document that loads nothing from anywhere.
+    """
+    seen, found = frame(images), frame(infection)
+    script, style = _source("report.js"), _source("report.css")
+    results, patients = method_results(found), patient_rows(found)
+    return (
+        _environment()
+        .get_template("cohort.html.j2")
+        .render(
+            cohort=cohort,
+            script=script,
+            style=style,
+            script_hash=_sha256(script),
+            style_hash=_sha256(style),
+            numbers=cohort_numbers(seen),
+            rejections=rejections(seen),
+            results=results,
+            methods=sorted({result["method"] for result in results}),
+            agreements=agreements(found),
+            quality=quality_flags(found, set(seen.loc[~seen["accepted"], "image_id"])),
+            cases=cases,
+            patients=patients[:LISTED],
+            patients_total=len(patients),
+            table=image_rows(found),
+            metrics=[(heading, frame(table).to_dict("records")) for heading, table in metrics],
+            models=models_used(found),
+            version=__version__,
+            made_by=sorted(found["pipeline_version"].unique()),
+            schema_version=SCHEMA_VERSION,
+            seed=config.seed,
+            config_yaml=public_config(config, cohort),
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("covidpipe.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, count=count, number=number, modality=modality, dash=_text)
+    return environment
+
+
+def _source(name: str) -> str:
+    environment = _environment()
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

@@ -1,0 +1,128 @@
+"""Tables, masks and images of a cohort in, one HTML page out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from covidpipe.config import Config
+from covidpipe.errors import BadInput
+from covidpipe.harmonize import Transform
+from covidpipe.io.files import read_table, write_text
+from covidpipe.io.read import read_image
+from covidpipe.io.sources import image_root
+from covidpipe.io.store import INDEX, open_store
+from covidpipe.report import overlays, page
+from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, METRICS_SUMMARY
+
+log = logging.getLogger(__name__)
+
+Masks = tuple[np.ndarray, np.ndarray]
+
+
+def run(
+    config: Config,
+    cohort: str,
+    images: Path,
+    table: Path,
+    masks: Sequence[Path],
+    out: Path,
+    metrics: Sequence[Path] = (),
+) -> None:
+    """Write the report of a cohort.
+
+    Parameters
+    ----------
+    config : Config
+    cohort : str
+    images : Path
+        Table `images` of the cohort.
+    table : Path
+        Table `infection` of the cohort.
+    masks : sequence of Path
+        The shards' folders, each with masks.zarr and index.parquet.
+    out : Path
+        The HTML file.
+    metrics : sequence of Path
+        Folders with a summary.parquet: measurements against truth to be shown.
+
+    Raises
+    ------
+    BadTable
+        A table is missing or broken. An image that cannot be read again leaves its picture out, with the reason.
+    """
+    seen, infection = read_table(images, IMAGES), read_table(table, INFECTION)
+    chosen = overlays.choose_cases(page.frame(infection), config.report_cases, config.seed)
+    ids = pa.array(chosen["image_id"].unique().tolist(), pa.string())
+    sources = {row["image_id"]: row for row in seen.filter(pc.is_in(seen["image_id"], value_set=ids)).to_pylist()}
+    found = _find_masks(masks, ids)
+    root = image_root(config.source_root(cohort), images.parent / "unpacked")
+    cases = [
+        case | _picture(config, root, sources[case["image_id"]], found.get((case["image_id"], case["method"])))
+        for case in chosen.to_dict("records")
+    ]
+    summaries = [(_heading(folder), read_table(folder / "summary.parquet", METRICS_SUMMARY)) for folder in metrics]
+    write_text(out, page.render(config, cohort, seen, infection, cases, summaries))
+    log.info("report of %s: %d rows, %d pictures", cohort, len(infection), sum(bool(c["picture"]) for c in cases))
+
+
+def _find_masks(folders: Sequence[Path], image_ids: pa.Array) -> dict[tuple[str, str], Masks]:
+    """Lung and infection masks on the native grid by (image_id, method); only shards with a wanted image are opened."""
+    found = {}
+    for folder in folders:
+        index = read_table(folder / INDEX, MASK_INDEX)
+        rows = index.filter(pc.is_in(index["image_id"], value_set=image_ids)).to_pylist()
+        if rows:
+            store = open_store(folder)
+            positions = [row["n"] for row in rows]
+            planes = [store.read(name, positions).astype(bool) for name in ("lung_mask", "infection_mask")]
+            for row, lung, infection in zip(rows, *planes, strict=True):
+                transform = Transform(**{field.name: row[field.name] for field in fields(Transform)})
+                native = transform.to_native(lung), transform.to_native(infection)
+                found[row["image_id"], row["method"]] = native
+    return found
+
+
+def _picture(config: Config, root: Path, source: dict[str, Any], masks: Masks | None) -> dict[str, str | None]:
+    """The overlay of one case as `picture`, or why there is none as `missing`."""
+
+    def missing(why: str) -> dict[str, str | None]:
+        return {"picture": None, "missing": f"No picture: {why}"}
+
+    if masks is None:
+        return missing("no masks were kept for this image.")
+    lung, infection = masks
+    if not lung.any():
+        return missing("no lung was found to crop it to.")
+    try:
+        image = read_image(
+            root / source["path"],
+            source["frame"],
+            modality=source["modality"],
+            intensity=source["intensity"],
+            limits=config.limits,
+        )
+    except BadInput as error:
+        return missing(error.sentence)
+    if image.array.shape != lung.shape:
+        return missing("the file is no longer the one that was quantified.")
+    grey = overlays.to_grey(image.array, image.intensity, config.harmonize.window_hu)
+    return {"picture": overlays.data_uri(overlays.overlay(grey, lung, infection)), "missing": None}
+
+
+def _heading(folder: Path) -> str:
+    """What was measured, from the folder's place below metrics/: nothing above it, which may name a person or machine.
+
+    >>> _heading(Path("results/metrics/cohorts/demo"))
+    'cohorts / demo'
+    """
+    parts = folder.parts
+    below = parts[len(parts) - parts[::-1].index("metrics") :] if "metrics" in parts else ()
+    return " / ".join(below) or "metrics"

@@ -1,0 +1,482 @@
+"""The report and the terminal's lines, from a cohort that is drawn here."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import io
+import json
+import re
+from base64 import b64decode
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from covidpipe.config import Config, parse
+from covidpipe.errors import BadTable
+from covidpipe.harmonize import Transform
+from covidpipe.io.files import read_frame, write_table
+from covidpipe.io.store import write_store
+from covidpipe.report import figures, overlays, page, terminal
+from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, METRICS_SUMMARY, SCHEMA_VERSION
+from covidpipe.stages import report
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & \"'"
+SIZE = 64
+
+
+@dataclass(frozen=True)
+class Made:
+    config: Config
+    images: Path
+    table: Path
+    masks: list[Path]
+    metrics: list[Path]
+    folder: Path
+
+
+def ellipse(shape, row, column, height, width):
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    return ((rows - row) / height) ** 2 + ((columns - column) / width) ** 2 <= 1
+
+
+def chest(generator, shape, share):
+    """A drawn chest: 8-bit image, lung mask, infection mask of about `share` of the lungs; "NAME" in a corner."""
+    h, w = shape
+    body = ellipse(shape, h * 0.5, w * 0.5, h * 0.42, w * 0.46)
+    lung = ellipse(shape, h * 0.5, w * 0.31, h * 0.28, w * 0.14) | ellipse(shape, h * 0.5, w * 0.69, h * 0.28, w * 0.14)
+    infection = np.zeros(shape, bool)
+    lung_rows, lung_columns = np.nonzero(lung)
+    while infection.sum() < share * lung.sum():
+        at = generator.integers(len(lung_rows))
+        radius = h * generator.uniform(0.02, 0.07)
+        infection |= ellipse(shape, lung_rows[at], lung_columns[at], radius, radius * 1.3) & lung
+    image = np.where(lung, 40, np.where(body, 150, 4)) + np.where(infection, 65, 0) + generator.normal(0, 9, shape)
+    image = np.clip(image, 0, 254).astype(np.uint8)
+    image[2:8, 2:30] = 255  # burned-in writing
+    return image, lung, infection
+
+
+def make_cohort(folder: Path, images: int = 12, shape=(96, 120), cohort: str = "ward_3") -> Made:
+    """A cohort on disk: two thirds CT, one third X-ray, every fifth file rejected, two shards."""
+    generator = np.random.default_rng(7)
+    seen, rows, entries, planes = [], [], [], []
+    (folder / "in").mkdir(parents=True)
+    for i in range(images):
+        image_id = hashlib.sha256(str(i).encode()).hexdigest()[:16]
+        modality = "xr" if i % 3 == 2 else "ct"
+        rejected = i % 5 == 4
+        identity = {
+            "image_id": image_id,
+            "patient_id": None if i % 7 == 6 else f"{i // 4:016x}",
+            "study_id": f"{i // 4 + 512:016x}",
+            "series_id": f"{i // 4 + 1024:016x}",
+            "slice_index": i % 4 if modality == "ct" else None,
+            "modality": modality,
+        }
+        share = (0.0, 0.03, 0.12, 0.4)[i % 4] * generator.uniform(0.6, 1.4)
+        image, lung, infection = chest(generator, shape, share)
+        path = f"Doe_John/{i}.png"
+        (folder / "in" / path).parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(folder / "in" / path)
+        source = hashlib.sha256((folder / "in" / path).read_bytes()).hexdigest()
+        seen.append(
+            identity
+            | {
+                "path": path,
+                "frame": 0,
+                "modality_source": "guessed",
+                "modality_confidence": 0.97,
+                "intensity": "windowed_8bit" if modality == "ct" else "radiograph",
+                "format": "png",
+                "rows": shape[0],
+                "columns": shape[1],
+                "source_sha256": source,
+                "accepted": not rejected,
+                "reason": ("color_image", "too_small", "unreadable")[i % 3] if rejected else None,
+                "sentence": f"Found {HOSTILE}." if rejected else None,
+                "warnings": [],
+            }
+        )
+        for method in ("khan2020", "alom2020"):
+            row = identity | {
+                "cohort": cohort,
+                "method": method,
+                "qc_status": "ok",
+                "qc_reasons": [],
+                "source_sha256": source,
+                "pipeline_version": "0.1.0",
+                "schema_version": SCHEMA_VERSION,
+            }
+            rows.append(row)
+            if rejected or (method, modality) == ("khan2020", "xr"):
+                reason = seen[-1]["reason"] or "method_not_for_modality"
+                row.update(qc_status="rejected", qc_reasons=[reason])
+                continue
+            models = {"lung_model_id": "nabla3@0123456789ab"}
+            if method == "khan2020":
+                positive = share > 0.02
+                models |= {"classifier_id": "cov_ctnet@ba9876543210", "infection_model_id": HOSTILE}
+                models |= {"covid_probability": 0.9 if positive else 0.1, "covid_positive": positive}
+                if not positive:
+                    infection = np.zeros_like(infection)
+                    row.update(qc_reasons=["screened_negative"])
+            else:
+                infection = infection | (lung & (image > 62))
+            if i % 6 == 1:
+                row.update(qc_status="warning", qc_reasons=sorted([*row["qc_reasons"], "lung_area_unusual"]))
+            lung_px, infected_px = int(lung.sum()), int((infection & lung).sum())
+            row.update(models, lung_px=lung_px, infected_px=infected_px, infection_percent=100 * infected_px / lung_px)
+            transform = Transform.fit(*shape, SIZE)
+            entry = {"image_id": image_id, "method": method, "reasons": [], **models, **transform.as_dict()}
+            entries.append(entry)
+            planes.append((transform.forward_mask(lung), transform.forward_mask(infection)))
+    write_table(folder / "ingest" / "images.parquet", seen, IMAGES)
+    write_table(folder / "out" / "infection.parquet", rows, INFECTION)
+    masks, half = [], len(entries) // 2
+    for k, part in enumerate((slice(0, half), slice(half, None))):
+        numbered = [entry | {"n": n} for n, entry in enumerate(entries[part])]
+        lung, infection = (np.array(p, np.uint8) for p in zip(*planes[part], strict=True))
+        arrays = {"lung_mask": (SIZE, SIZE), "infection_mask": (SIZE, SIZE)}
+        masks.append(folder / "shards" / str(k))
+        write_store(
+            masks[-1],
+            "masks.zarr",
+            numbered,
+            MASK_INDEX,
+            [{"lung_mask": lung, "infection_mask": infection}],
+            arrays,
+            len(numbered),
+            max(len(numbered), 1),
+        )
+    metrics = folder / "Doe_John" / "metrics" / "cohorts" / cohort
+    summary = {
+        "subject": HOSTILE,
+        "measure": "mean_absolute_error",
+        "value": 3.21,
+        "low": 2.0,
+        "high": 4.5,
+        "n": images,
+    }
+    write_table(metrics / "summary.parquet", [summary], METRICS_SUMMARY)
+    config = parse(
+        {
+            "cohorts": {cohort: {"path": str(folder / "in")}, "secret": {"path": "elsewhere"}},
+            "results": str(folder),
+            "data": str(folder),
+            "datasets": {"medseg829": str(folder / "Doe_John")},
+            "report_cases": 6,
+        },
+        "test",
+    )
+    return Made(
+        config, folder / "ingest" / "images.parquet", folder / "out" / "infection.parquet", masks, [metrics], folder
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Made:
+    return make_cohort(tmp_path_factory.mktemp("cohort"))
+
+
+def written(made: Made, out: Path, **changes) -> str:
+    report.run(
+        changes.get("config", made.config),
+        "ward_3",
+        made.images,
+        changes.get("table", made.table),
+        made.masks,
+        out,
+        made.metrics,
+    )
+    return out.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def document(made, tmp_path_factory) -> str:
+    return written(made, tmp_path_factory.mktemp("report") / "report.html")
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a document."""
+
+    def __init__(self, document: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text: list[str] = []
+        self.feed(document)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+def test_nothing_in_a_table_becomes_markup(document):
+    assert HOSTILE in "".join(Page(document).text)  # told as words
+    assert "<script>alert" not in document
+    assert not [a for a in Page(document).all("img") if "onerror" in a]
+    assert len(Page(document).all("script")) == 2
+
+
+def test_the_page_asks_the_network_for_nothing(document):
+    found = Page(document)
+    for _, attrs in found.tags:
+        for name in ("src", "href", "srcset", "data", "action", "poster"):
+            assert (attrs.get(name) or "#").startswith(("#", "data:")), attrs
+        assert not any(name.startswith("on") for name in attrs)
+    assert "http" not in document.replace("http-equiv", "")
+    assert "@import" not in document and "url(" not in document
+    policy = next(a["content"] for a in found.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'") and "unsafe" not in policy
+    for kind, code in re.findall(r"<(style|script)>(.*?)</\1>", document, re.DOTALL):
+        assert f"{kind}-src 'sha256-{page._sha256(code)}'" in policy
+
+
+def test_the_page_names_no_path_and_no_other_cohort(made, document):
+    for secret in ("Doe_John", str(made.folder), made.folder.name, "secret", "elsewhere"):
+        assert secret not in document
+    assert "path: …" in document and "results: …" in document and "medseg829: …" in document
+
+
+def test_the_same_cohort_gives_the_same_bytes(made, document, tmp_path):
+    assert written(made, tmp_path / "again.html") == document
+
+
+def test_the_page_can_be_read_by_a_screen_reader(document):
+    found = Page(document)
+    assert found.all("html") == [{"lang": "en"}]
+    assert len(found.all("main")) == len(found.all("h1")) == 1 and found.all("nav") and found.all("footer")
+    assert all(a["alt"] for a in found.all("img"))
+    assert all(a.get("aria-label") or a.get("aria-hidden") for a in found.all("svg"))
+    assert all(a.get("scope") for a in found.all("th"))
+    assert len(found.all("caption")) == len(found.all("table"))
+    ids = [a["id"] for _, a in found.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["href"][1:] for a in found.all("a")} | {a["for"] for a in found.all("label")} <= set(ids)
+
+
+def test_numbers_of_the_cohort(made):
+    seen = read_frame(made.images, IMAGES)
+    numbers = page.cohort_numbers(seen)
+    assert (numbers["seen"], numbers["accepted"], numbers["rejected"], numbers["patients"]) == (12, 10, 2, 3)
+    assert numbers["modalities"] == [("CT", 6), ("X-ray", 4)]
+    assert [row["reason"] for row in page.rejections(seen)] == ["color_image", "too_small"]
+    assert all(row["count"] == 1 and row["found"] == [(f"Found {HOSTILE}.", 1)] for row in page.rejections(seen))
+
+
+def test_results_stand_for_the_methods_that_fit_the_modality(made):
+    results = page.method_results(read_frame(made.table, INFECTION))
+    assert [(r["method"], r["modality"]) for r in results] == [
+        ("alom2020", "CT"),
+        ("khan2020", "CT"),
+        ("alom2020", "X-ray"),
+    ]
+    khan = results[1]
+    assert khan["images"] == 8 and khan["measured"] == khan["screened"] == 6
+    assert {words: n for _, words, n in khan["segments"]} == {
+        "infected lung found": 6 - khan["negative"],
+        "segmented, nothing found": 0,
+        "screened negative": khan["negative"],
+        "no percentage": 2,
+    }
+
+
+def test_patients_are_pooled_by_lung_pixels(made):
+    infection = read_frame(made.table, INFECTION)
+    rows = page.patient_rows(infection)
+    row = next(r for r in rows if r["method"] == "alom2020" and r["modality"] == "CT")
+    own = infection[
+        (infection["patient_id"] == row["patient"])
+        & (infection["method"] == "alom2020")
+        & (infection["modality"] == "ct")
+    ]
+    assert row["percent"] == pytest.approx(100 * own["infected_px"].sum() / own["lung_px"].sum())
+    assert [r["percent"] for r in rows] == sorted((r["percent"] for r in rows), reverse=True)
+
+
+def test_a_long_table_is_cut_at_the_lowest_percentages_and_says_so(made, monkeypatch, tmp_path):
+    monkeypatch.setattr(page, "TABLE_ROWS", 5)
+    document = written(made, tmp_path / "report.html")
+    assert "The table has 24 rows. These are the 5 with the highest percentages" in document
+    rows = json.loads(re.search(r'<script id="image-rows"[^>]*>(.*?)</script>', document, re.DOTALL)[1])
+    percents = [float(row[0]) for row in rows]
+    assert len(rows) == 5 and percents == sorted(percents, reverse=True)
+
+
+def test_flags_are_counted_for_accepted_images_only(made):
+    infection = read_frame(made.table, INFECTION)
+    flags = page.quality_flags(
+        infection, set(infection["image_id"][infection["qc_reasons"].map(lambda r: "too_small" in r)])
+    )
+    counts = {flag["reason"]: flag["counts"] for flag in flags["flags"]}
+    assert flags["methods"] == ["alom2020", "khan2020"]
+    assert "too_small" not in counts and counts["method_not_for_modality"] == [0, 4]
+
+
+def test_cases_are_spread_over_methods_and_modalities(made):
+    infection = read_frame(made.table, INFECTION)
+    chosen = overlays.choose_cases(infection, 9, seed=1)
+    assert len(chosen) == 9 and not chosen.duplicated(["image_id", "method"]).any()
+    assert set(zip(chosen["modality"], chosen["method"], strict=True)) == {
+        ("ct", "alom2020"),
+        ("ct", "khan2020"),
+        ("xr", "alom2020"),
+    }
+    assert (chosen.groupby(["modality", "method"]).size() == 3).all()
+    for _, group in chosen.groupby(["modality", "method"]):
+        own = infection[
+            (infection["method"] == group["method"].iloc[0]) & (infection["modality"] == group["modality"].iloc[0])
+        ]
+        why = group.set_index("chosen")["infection_percent"]
+        assert why["among the highest"] == own["infection_percent"].max()
+        assert why["among the lowest"] == own["infection_percent"][own["infection_percent"] > 0].min()
+    assert chosen.equals(overlays.choose_cases(infection, 9, seed=1))
+    assert overlays.choose_cases(infection, 0, seed=1).empty
+    assert len(overlays.choose_cases(infection, 1000, seed=1)) == (infection["lung_px"] > 0).sum()
+
+
+def pictures(document: str) -> list[np.ndarray]:
+    codes = [a["src"].partition("base64,")[2] for a in Page(document).all("img")]
+    return [np.asarray(Image.open(io.BytesIO(b64decode(code)))).astype(int) for code in codes]
+
+
+def test_pictures_are_small_and_show_no_burned_in_writing(document):
+    shown = pictures(document)
+    assert len(shown) == 6
+    for picture in shown:
+        assert max(picture.shape) == overlays.SIDE_PX
+        assert picture.min(axis=2).max() < 230  # the white writing in the corner stays out
+        near = {name: np.abs(picture - color).max(axis=2) < 40 for name, color in COLORS.items()}
+        assert near["lung"].any()
+
+
+COLORS = {"lung": overlays.LUNG_COLOR, "infection": overlays.INFECTION_COLOR}
+
+
+def test_an_overlay_colors_the_infection_and_nothing_else():
+    lung = np.zeros((100, 100), bool)
+    lung[30:70, 30:70] = True
+    infection = np.zeros_like(lung)
+    infection[40:60, 40:60] = True
+    infection[0:20, 0:20] = True  # outside of the lung: not shown
+    picture = overlays.overlay(np.full((100, 100), 100, np.uint8), lung, infection).astype(int)
+    assert picture.shape == (320, 320, 3)  # 40 px and two margins of 6: 52 px
+    assert (picture[160, 160] == np.round(100 + 0.45 * (np.array(overlays.INFECTION_COLOR) - 100))).all()
+    assert (picture[5, 5] == 100).all() and (picture[80, 160] == 100).all()
+    row = picture[160]
+    assert (row[38] == overlays.LUNG_COLOR).all() and (row[98:100] == overlays.INFECTION_COLOR).all(axis=1).any()
+
+
+def test_hounsfield_units_are_windowed_and_other_values_stretched():
+    array = np.array([[-2000.0, -600.0, 3000.0]])
+    assert overlays.to_grey(array, "hounsfield", (-1350, 150)).tolist() == [[0, 128, 255]]
+    assert overlays.to_grey(np.array([[10, 20, 30]]), "radiograph", (-1350, 150)).tolist() == [[0, 128, 255]]
+
+
+@pytest.mark.parametrize("fault", ["file", "shape", "masks", "lung"])
+def test_a_picture_that_cannot_be_drawn_says_why(made, fault):
+    lung = np.ones((96, 120), bool)
+    source = {"path": "Doe_John/0.png", "frame": 0, "modality": "ct", "intensity": "windowed_8bit"}
+    masks: tuple | None = (lung, lung)
+    if fault == "file":
+        source["path"] = "gone.png"
+    elif fault == "shape":
+        masks = (lung[1:], lung[1:])
+    elif fault == "lung":
+        masks = (~lung, lung)
+    else:
+        masks = None
+    shown = report._picture(made.config, made.folder / "in", source, masks)
+    assert shown["picture"] is None and shown["missing"].startswith("No picture: ") and "gone" not in shown["missing"]
+
+
+def test_a_cohort_without_any_accepted_image_has_a_report(made, tmp_path):
+    images, table = read_frame(made.images, IMAGES), read_frame(made.table, INFECTION)
+    rejected = set(images["image_id"][~images["accepted"]])
+    write_table(tmp_path / "images.parquet", images[images["image_id"].isin(rejected)], IMAGES)
+    write_table(tmp_path / "infection.parquet", table[table["image_id"].isin(rejected)], INFECTION)
+    report.run(
+        made.config, "ward_3", tmp_path / "images.parquet", tmp_path / "infection.parquet", [], tmp_path / "r.html"
+    )
+    document = (tmp_path / "r.html").read_text()
+    assert "No image has both a lung and a percentage" in document and "No model took part" in document
+    assert not Page(document).all("img")
+
+
+def test_an_empty_cohort_has_a_report(made, tmp_path):
+    write_table(tmp_path / "images.parquet", [], IMAGES)
+    write_table(tmp_path / "infection.parquet", [], INFECTION)
+    report.run(
+        made.config, "ward_3", tmp_path / "images.parquet", tmp_path / "infection.parquet", [], tmp_path / "r.html"
+    )
+    assert "Nothing was rejected" in (tmp_path / "r.html").read_text()
+
+
+def test_a_broken_table_writes_nothing(made, tmp_path):
+    (tmp_path / "bad.parquet").write_bytes(b"no")
+    with pytest.raises(BadTable, match="not a whole Parquet file"):
+        written(made, tmp_path / "r.html", table=tmp_path / "bad.parquet")
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_histogram_bins_are_closed_at_their_upper_end():
+    drawn = figures.distribution(np.array([1.0, 1.5, 20.0]), 20, "words <b>")
+    titles = [html.unescape(t) for t in re.findall(r"<title>(.*?)</title>", drawn)]
+    assert titles == ["0 to 1 %: 1 images", "1 to 2 %: 1 images", "19 to 20 %: 1 images"]
+    assert "<b>" not in drawn
+    assert "median" not in figures.distribution(np.array([]), 5, "nothing")
+
+
+def test_the_terminal_shows_the_head_aligned(made):
+    lines = terminal.table_head(made.table, rows=4).splitlines()
+    assert len(lines) == 6
+    assert lines[0].split()[:6] == ["image", "patient", "slice", "modality", "method", "infection_percent"]
+    ends = {line.index(method) for line, method in zip(lines[1:5], ("alom2020", "khan2020") * 2, strict=True)}
+    assert ends == {lines[0].index("method")}
+    assert lines[-1] == "4 of 24 rows, 10 of 33 columns; 16 rows have a percentage."
+
+
+def truth_of(made: Made, path: Path, off: float) -> None:
+    table = read_frame(made.table, INFECTION)
+    files = dict(zip(read_frame(made.images, IMAGES)["image_id"], read_frame(made.images, IMAGES)["path"], strict=True))
+    own = table[(table["method"] == "alom2020") & table["infection_percent"].notna()]
+    lines = [
+        f"{m},{files[i]},{lung},{infected},{percent + off}"
+        for m, i, lung, infected, percent in own[
+            ["modality", "image_id", "lung_px", "infected_px", "infection_percent"]
+        ].itertuples(index=False)
+    ]
+    path.write_text("\n".join(["modality,file,lung_px,infected_px,infection_percent", *lines]))
+
+
+def test_the_known_error_is_told_for_each_method(made):
+    truth = made.folder / "in" / "truth.csv"
+    truth_of(made, truth, off=-0.5)
+    lines = terminal.known_error(made.table, truth).splitlines()
+    assert lines[0] == (
+        "alom2020, CT: mean absolute error 0.50 points, bias +0.50, n = 6; lung area off by 0.0 % on average."
+    )
+    assert [line.split(":")[0] for line in lines] == ["alom2020, CT", "khan2020, CT", "alom2020, X-ray"]
+
+
+def test_a_truth_that_does_not_fit_is_refused_in_words(made, tmp_path):
+    with pytest.raises(BadTable, match="wanted the phantoms' truth as CSV"):
+        terminal.known_error(made.table, tmp_path / "none.csv")
+    (tmp_path / "truth.csv").write_text("file\nx.dcm\n")
+    with pytest.raises(BadTable, match="modality, lung_px, infected_px, infection_percent is missing"):
+        terminal.known_error(made.table, tmp_path / "truth.csv")
+    (tmp_path / "truth.csv").write_text("modality,file,lung_px,infected_px,infection_percent\nct,x.dcm,1,1,100\n")
+    with pytest.raises(BadTable, match=r"x\.dcm"):
+        terminal.known_error(made.table, tmp_path / "truth.csv")
+    (tmp_path / "x.dcm").write_bytes(b"another image")
+    with pytest.raises(BadTable, match="none of its images"):
+        terminal.known_error(made.table, tmp_path / "truth.csv")
