@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +24,7 @@ import zarr
 from numpy.typing import ArrayLike, NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from covidpipe.errors import BadTable
+from covidpipe.errors import BadTable, CovidpipeError
 from covidpipe.io.files import read_frame, replacing, write_table
 from covidpipe.schemas import MASK_INDEX, STORE_INDEX, TableSpec
 
@@ -110,13 +113,34 @@ class Writer:
         workers : int
         processes : bool
             Work in processes, for decoders that hold the interpreter's lock; NumPy, OpenCV and zstd let go of it.
+
+        Raises
+        ------
+        CovidpipeError
+            What `make` raises, or that a worker process was killed.
         """
         assert len(items) == self.shards, f"{len(items)} items for {self.shards} shards"
-        workers = min(workers, self.shards)
-        scheduler = "synchronous" if workers < 2 else "processes" if processes else "threads"
         one = dask.delayed(_make_and_write, pure=False)
         tasks = [one(self, make, number, item) for number, item in enumerate(items)]
-        dask.compute(*tasks, scheduler=scheduler, num_workers=workers)
+        workers = min(workers, self.shards)
+        if workers < 2:
+            dask.compute(*tasks, scheduler="synchronous")
+            return
+        # A pool of our own: when a shard fails, leaving it waits for those under way, so that none writes into a folder
+        # that is being removed. Spawned: a fork would inherit Zarr's threads in the middle of their work.
+        pool: Executor
+        if processes:
+            pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+        else:
+            pool = ThreadPoolExecutor(workers)
+        try:
+            with pool:
+                dask.compute(*tasks, scheduler="processes" if processes else "threads", pool=pool)
+        except BrokenProcessPool:
+            raise CovidpipeError(
+                f"{self.name}: one of {workers} worker processes was killed, most likely because memory ran out. "
+                "Ask for more memory or for fewer workers."
+            ) from None
 
 
 def _make_and_write(writer: Writer, make: Callable[[Item], Block], number: int, item: Item) -> None:

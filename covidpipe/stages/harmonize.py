@@ -68,7 +68,9 @@ def run(config: Config, name: str, images: Path, size: int, out: Path, workers: 
     with creating(out, "images.zarr", index, STORE_INDEX, arrays, len(table), STORE_SHARD) as writer:
         # take copies the rows; a slice would send the whole table to every worker.
         rows = [table.take(pa.array(writer.positions(number))) for number in range(writer.shards)]
-        writer.fill(make, rows, workers or available_cores(), processes=True)
+        # A process takes as long to start as a shard to be made: none for less than two shards.
+        workers = workers or max(1, min(available_cores(), writer.shards // 2))
+        writer.fill(make, rows, workers, processes=True)
         facts = {"name": name, "size": size, "images": len(table)}
         write_json(writer.folder / "run.json", run_record("harmonize", seed=config.seed, started=started, **facts))
 
