@@ -22,8 +22,9 @@ PROTOCOLS: tuple[str, ...] = ("grouped", "published")
 class ModelSpec:
     """One architecture: where it is written, what it does, and what its source says of it.
 
-    ``trainable`` is the number of trainable parameters at ``image_shape`` with the default options, as the source
-    states it or as ``SPECS`` derives it; the tests assert it.
+    ``trainable`` is the number of trainable parameters at ``image_shape`` and ``classes`` with the default options,
+    as the source states it or as its stated structure gives it; the tests assert it. ``classes`` is the source's own
+    head: 1 is a sigmoid, 2 a softmax.
     """
 
     name: str
@@ -32,6 +33,7 @@ class ModelSpec:
     image_shape: tuple[int, int, int]
     trainable: int
     reference: str
+    classes: int = 2
 
 
 MODELS: dict[str, ModelSpec] = {
@@ -43,7 +45,7 @@ MODELS: dict[str, ModelSpec] = {
             ("classify",),
             (82, 82, 1),
             14_463_882,
-            "Khan et al. 2020, figure 4 and section 3.2",
+            "Khan et al. 2020, figure 3 and section 3.1.2",
         ),
         ModelSpec(
             "cov_raseg",
@@ -51,7 +53,7 @@ MODELS: dict[str, ModelSpec] = {
             ("segment_infection", "segment_lungs"),
             (304, 304, 3),
             373_126,
-            "Khan et al. 2020, figure 5 and section 3.3; layers as in the released weights",
+            "Khan et al. 2020, figure 4 and section 3.2.1; layers as in the released weights",
         ),
         ModelSpec(
             "nabla3",
@@ -59,7 +61,8 @@ MODELS: dict[str, ModelSpec] = {
             ("segment_lungs", "segment_infection"),
             (192, 192, 3),
             19_073_233,
-            "Alom et al. 2020, NABLA-3 (section 3.2)",
+            "Alom et al. 2020, section 3, architecture details",
+            classes=1,
         ),
     )
 }
