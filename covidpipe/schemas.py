@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -437,7 +438,7 @@ REJECTED = TableSpec(
 
 PATIENTS = TableSpec(
     name="patients",
-    grain="one row = one patient x study x modality x method",
+    grain="one row = one patient x study x modality x method; images of unknown patients are not in it",
     key=("cohort", "patient_id", "study_id", "modality", "method"),
     sort_by=("cohort", "patient_id", "study_id", "modality", "method"),
     columns=(
@@ -454,7 +455,7 @@ PATIENTS = TableSpec(
             "100 x infected_px / lung_px: the slices' percentages weighted by lung area.",
             "%",
             (0, 100),
-            null_means="no image of the patient has a percentage",
+            null_means="no image of the patient has lung and a percentage",
         ),
     ),
 )
@@ -624,3 +625,43 @@ def codebook(spec: TableSpec) -> list[dict[str, str]]:
         }
         for column in spec.columns
     ]
+
+
+def resource(spec: TableSpec, path: str) -> dict[str, Any]:
+    """A table as a resource of a Frictionless data package (specs.frictionlessdata.io, Tabular Data Resource).
+
+    Parameters
+    ----------
+    spec : TableSpec
+    path : str
+        The file, relative to datapackage.json.
+    """
+    fields = []
+    for column in spec.columns:
+        constraints: dict[str, Any] = {"required": not column.null_means}
+        if column.values is not None:
+            constraints["enum"] = list(column.values)
+        if column.between is not None:
+            ends = zip(("minimum", "maximum"), column.between, strict=True)
+            constraints |= {end: value for end, value in ends if abs(value) != INF}
+        described = {"name": column.name, "type": _frictionless_type(column.type), "description": column.text}
+        extra = {"unit": column.unit, "null_means": column.null_means}
+        fields.append(described | {k: v for k, v in extra.items() if v} | {"constraints": constraints})
+    return {
+        "name": spec.name,
+        "path": path,
+        "format": "parquet",
+        "mediatype": "application/vnd.apache.parquet",
+        "description": spec.grain,
+        "schema": {"fields": fields, "primaryKey": list(spec.key)},
+    }
+
+
+def _frictionless_type(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return "array"
+    if pa.types.is_boolean(kind):
+        return "boolean"
+    if pa.types.is_integer(kind):
+        return "integer"
+    return "number" if pa.types.is_floating(kind) else "string"

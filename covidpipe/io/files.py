@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ import pyarrow.parquet as pq
 
 from covidpipe.errors import BadTable
 from covidpipe.schemas import SCHEMA_VERSION, TableSpec, check, codebook
+
+PARQUET: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}
+ROW_GROUP = 2**16
 
 
 @contextmanager
@@ -99,10 +102,32 @@ def to_table(rows: pd.DataFrame | list[dict[str, Any]] | pa.Table, spec: TableSp
 def write_table(path: str | Path, rows: pd.DataFrame | list[dict[str, Any]] | pa.Table, spec: TableSpec) -> pa.Table:
     """Check `rows` against `spec`, sort them, and write Parquet (zstd); the same rows give the same bytes."""
     table = to_table(rows, spec)
-    metadata = {**(table.schema.metadata or {}), b"codebook": json.dumps(codebook(spec)).encode()}
     with replacing(path) as partial:
-        pq.write_table(table.replace_schema_metadata(metadata), partial, compression="zstd", use_dictionary=False)
+        pq.write_table(table.cast(_with_codebook(spec)), partial, **PARQUET)
     return table
+
+
+def write_pieces(path: str | Path, pieces: Iterable[pa.Table], spec: TableSpec) -> int:
+    """Write tables of `spec`, already in order, as one Parquet file, and return its rows; one row group is in memory.
+
+    Row groups have a fixed size, so that the bytes do not depend on where the pieces were cut. Each piece is checked;
+    that the key is unique over all of them is the caller's to know.
+    """
+    schema, rows, waiting = _with_codebook(spec), 0, spec.schema.empty_table()
+    with replacing(path) as partial, pq.ParquetWriter(partial, schema, **PARQUET) as writer:
+        for piece in pieces:
+            check(piece, spec)
+            waiting = pa.concat_tables([waiting, piece.cast(spec.schema)])
+            while len(waiting) >= ROW_GROUP:
+                writer.write_table(waiting.slice(0, ROW_GROUP).cast(schema).combine_chunks())
+                waiting, rows = waiting.slice(ROW_GROUP), rows + ROW_GROUP
+        writer.write_table(waiting.cast(schema).combine_chunks())
+    return rows + len(waiting)
+
+
+def _with_codebook(spec: TableSpec) -> pa.Schema:
+    metadata = {**(spec.schema.metadata or {}), b"codebook": json.dumps(codebook(spec)).encode()}
+    return spec.schema.with_metadata(metadata)
 
 
 def read_table(path: str | Path, spec: TableSpec) -> pa.Table:

@@ -1,0 +1,1 @@
+"""Trained networks at work: model folders in, probabilities and masks out."""

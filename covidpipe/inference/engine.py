@@ -1,0 +1,139 @@
+"""Trained networks: found by config, loaded from their folder, run in batches of one fixed shape."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from covidpipe import paths
+from covidpipe.config import Config, Roles
+from covidpipe.errors import CovidpipeError
+from covidpipe.io.files import file_sha256, read_json
+from covidpipe.provenance import PACKAGE, available_cores, set_seed
+from covidpipe.registry import TASKS
+
+if TYPE_CHECKING:
+    import keras
+
+# Pixels of one batch: enough to keep a few cores busy, small enough for 64 channels at full size in 1 GiB.
+BATCH_PIXELS = 2**19
+LARGEST_BATCH = 32
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network ready to predict.
+
+    Parameters
+    ----------
+    recipe : dict
+        How it was trained and how its input is made: ``run.json["recipe"]``.
+    model_id : str
+        ``name@`` and the first 12 digits of the weights' SHA-256.
+    parts : dict of str to str
+        source_sha256 of every image of its dataset -> ``train``, ``validation`` or ``test``.
+    network : keras.Model
+    """
+
+    recipe: dict[str, Any]
+    model_id: str
+    parts: dict[str, str]
+    network: keras.Model
+
+    @property
+    def batch_size(self) -> int:
+        return max(1, min(LARGEST_BATCH, BATCH_PIXELS // self.recipe["image_size"] ** 2))
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Probability of COVID-19, or of each pixel being lung or infected.
+
+        Parameters
+        ----------
+        images : ndarray of uint8, (n, image_size, image_size)
+
+        Returns
+        -------
+        ndarray of float32, (n,) for classify, (n, image_size, image_size) for masks
+        """
+        size, batch = self.recipe["image_size"], self.batch_size
+        shape = () if self.recipe["task"] == "classify" else (size, size)
+        probabilities = np.empty((len(images), *shape), np.float32)
+        for start in range(0, len(images), batch):
+            some = images[start : start + batch]
+            # one batch shape: the graph is traced once
+            padded = np.zeros((batch, size, size, self.recipe["channels"]), np.float32)
+            padded[: len(some)] = some[..., np.newaxis] / np.float32(255)
+            # the last channel is the wanted class, of a softmax over two as of a single sigmoid
+            found = np.asarray(self.network.predict_on_batch(padded))[..., -1]
+            probabilities[start : start + batch] = found[: len(some)]
+        return probabilities
+
+
+def prepare(seed: int) -> None:
+    """Bind the backend to the cores this process was given, and make its results repeatable."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # RuntimeError: TensorFlow runs already, such as after a training in the same process; its threads then stay
+        with contextlib.suppress(RuntimeError):
+            tf.config.threading.set_intra_op_parallelism_threads(available_cores())
+            tf.config.threading.set_inter_op_parallelism_threads(available_cores())
+    set_seed(seed)
+
+
+def resolve(config: Config, modality: str) -> dict[str, Path]:
+    """Folders of the networks that the config gives to a modality, by task; nothing is opened."""
+    roles = config.models.get(modality, Roles())  # type: ignore[call-overload]
+    return {task: _folder(config, name) for task in TASKS if (name := getattr(roles, task)) is not None}
+
+
+def _folder(config: Config, name: str) -> Path:
+    if name.startswith("shipped:"):
+        return PACKAGE / "weights" / name.removeprefix("shipped:")
+    return paths.model(config, config.training[name])
+
+
+def load_model_folder(path: Path) -> LoadedModel:
+    """Load ``model.keras`` and ``run.json``, and check that they belong together.
+
+    Raises
+    ------
+    CovidpipeError
+        The folder is missing or incomplete, or the weights are not those of its run.json.
+    """
+    path = Path(path)
+    weights = path / "model.keras"
+    for file in (weights, path / "run.json"):
+        if not file.is_file():
+            raise CovidpipeError(f"{file}: wanted a trained network here, found no such file. {_remedy(path)}")
+    record = read_json(path / "run.json")
+    found, wanted = file_sha256(weights), record["weights_sha256"]
+    if found != wanted:
+        raise CovidpipeError(
+            f"{weights}: its SHA-256 is {found}, but run.json beside it says {wanted}: the file is damaged or was "
+            f"replaced. {_remedy(path)}"
+        )
+    import keras
+
+    import covidpipe.models.layers  # noqa: F401  registers the layers that are our own
+
+    network = keras.saving.load_model(weights, compile=False, safe_mode=True)
+    # XLA takes longer to compile than it saves in a shard
+    network.jit_compile = False
+    recipe = record["recipe"]
+    return LoadedModel(recipe, f"{recipe['model']}@{found[:12]}", record.get("images", {}), network)
+
+
+def _remedy(path: Path) -> str:
+    if path.parent == PACKAGE / "weights":
+        return (
+            f"The weights `{path.name}` ship with covidpipe: install it again, or train a network of your own "
+            "(config `training`) and name it under `models`."
+        )
+    return "Train it first: `snakemake train` with the same config."

@@ -1,0 +1,147 @@
+"""The methods: how networks and thresholds are composed into lung and infection masks of a batch of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from covidpipe import harmonize, wavelet
+from covidpipe.config import Config
+from covidpipe.inference.engine import LoadedModel
+from covidpipe.io.image import Image
+from covidpipe.quantify.lungs import refine_lungs
+from covidpipe.quantify.thresholds import adaptive_threshold
+
+Grid = tuple[int, tuple[float, float]]  # rows and columns, Hounsfield window
+Networks = Mapping[str, LoadedModel]  # by task
+PARTS = ("train", "validation", "test")  # from the one that flatters most
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a method found in one image; masks are bool on the common grid."""
+
+    lung_mask: np.ndarray
+    infection_mask: np.ndarray
+    covid_probability: float | None = None
+    covid_positive: bool | None = None
+    classifier_id: str | None = None
+    lung_model_id: str | None = None
+    infection_model_id: str | None = None
+    reasons: tuple[str, ...] = ()
+
+
+def common_grid(config: Config) -> Grid:
+    """The grid that masks are told on."""
+    return config.harmonize.source_size, config.harmonize.window_hu
+
+
+def source_grid(recipe: Mapping[str, Any]) -> Grid:
+    """The grid that a network's input is made from: its own, or that of the wavelet."""
+    size = recipe["source_size"] if recipe["input"] == "wavelet" else recipe["image_size"]
+    low, high = recipe["window_hu"]
+    return size, (low, high)
+
+
+def to_grids(image: Image, grids: Iterable[Grid]) -> dict[Grid, np.ndarray]:
+    """One image on every grid, uint8 (size, size) each."""
+    assert image.intensity is not None, "an accepted image has an intensity"
+    return {
+        (size, window): harmonize.harmonize(image.array, size, intensity=image.intensity, window_hu=window)[0]
+        for size, window in grids
+    }
+
+
+def network_input(batch: Mapping[Grid, np.ndarray], recipe: Mapping[str, Any]) -> np.ndarray:
+    """A batch as the network was trained to see it: uint8 (n, image_size, image_size)."""
+    images = batch[source_grid(recipe)]
+    if recipe["input"] == "wavelet":
+        images = harmonize.resize(wavelet.enhance(images, recipe["reading"]), recipe["image_size"])
+    return images
+
+
+def network_masks(batch: Mapping[Grid, np.ndarray], network: LoadedModel, size: int) -> np.ndarray:
+    """Masks of a batch on the common grid: probabilities resized linearly, then the network's own threshold.
+
+    Returns
+    -------
+    ndarray of bool, (n, size, size)
+    """
+    probabilities = network.predict(network_input(batch, network.recipe))
+    masks = np.empty((len(probabilities), size, size), bool)
+    for probability, mask in zip(probabilities, masks, strict=True):
+        mask[...] = cv2.resize(probability, (size, size), interpolation=cv2.INTER_LINEAR) >= network.recipe["threshold"]
+    return masks
+
+
+def find(
+    batch: Mapping[Grid, np.ndarray], methods: Iterable[str], networks: Networks, config: Config
+) -> dict[str, list[Finding]]:
+    """Run methods on a batch of images of one modality; the lungs are found once and shared.
+
+    Parameters
+    ----------
+    batch : mapping of Grid to ndarray of uint8, (n, size, size)
+        The common grid, and the source grid of every network.
+    methods : iterable of str
+    networks : mapping of task to LoadedModel
+    config : Config
+
+    Returns
+    -------
+    dict of str to list of Finding
+        For each method, one finding an image.
+    """
+    size, _ = common_grid(config)
+    lungs = np.array([refine_lungs(mask) for mask in network_masks(batch, networks["segment_lungs"], size)])
+    return {method: COMPOSITIONS[method](batch, lungs, networks, config) for method in methods}
+
+
+def khan2020(batch: Mapping[Grid, np.ndarray], lungs: np.ndarray, networks: Networks, config: Config) -> list[Finding]:
+    """CoV-CTNet screens, CoV-RASeg segments what was screened positive (or everything, with ``segment: all``)."""
+    classifier, segmenter = networks["classify"], networks["segment_infection"]
+    probability = classifier.predict(network_input(batch, classifier.recipe))
+    positive = probability >= classifier.recipe["threshold"]
+    segmented = positive | (config.segment == "all")
+    infection = np.zeros_like(lungs)
+    if segmented.any():
+        some = {grid: images[segmented] for grid, images in batch.items()}
+        infection[segmented] = network_masks(some, segmenter, lungs.shape[-1])
+    return [
+        Finding(
+            lungs[i],
+            infection[i],
+            covid_probability=float(probability[i]),
+            covid_positive=bool(positive[i]),
+            classifier_id=classifier.model_id,
+            lung_model_id=networks["segment_lungs"].model_id,
+            infection_model_id=segmenter.model_id if segmented[i] else None,
+            reasons=() if segmented[i] else ("screened_negative",),
+        )
+        for i in range(len(lungs))
+    ]
+
+
+def alom2020(batch: Mapping[Grid, np.ndarray], lungs: np.ndarray, networks: Networks, config: Config) -> list[Finding]:
+    """Adaptive threshold inside the lung."""
+    return [
+        Finding(
+            lung,
+            adaptive_threshold(image, lung, config.threshold),
+            lung_model_id=networks["segment_lungs"].model_id,
+        )
+        for image, lung in zip(batch[common_grid(config)], lungs, strict=True)
+    ]
+
+
+COMPOSITIONS: dict[str, Callable[..., list[Finding]]] = {"khan2020": khan2020, "alom2020": alom2020}
+
+
+def worst_part(source_sha256: str, networks: Iterable[LoadedModel]) -> str | None:
+    """Part that an image had when these networks were trained; if they differ, the one that flatters them most."""
+    found = {network.parts.get(source_sha256) for network in networks}
+    return next((part for part in PARTS if part in found), None)

@@ -1,0 +1,81 @@
+"""Infected regions by adaptive threshold inside the lung (Alom et al. 2020)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from skimage.filters import threshold_otsu
+
+from covidpipe.config import Threshold
+from covidpipe.quantify.lungs import disk, fill_holes, keep_large
+
+# Grey levels are whole: a pixel that equals the mean of its neighbors must not pass because of how sums are rounded.
+ROUNDING = 1e-6
+
+
+def adaptive_threshold(image: np.ndarray, lung_mask: np.ndarray, settings: Threshold) -> np.ndarray:
+    """Mark the lung pixels that are brighter than the lung around them.
+
+    The local value is the mean of *lung* pixels in the window (a normalized convolution): the mediastinum and the chest
+    wall never enter it. The lung's rim is left out, because a mask's edge is always bright. Then specks are opened
+    away, small regions dropped and holes filled.
+
+    Only the idea is published. Two limits belong to it: vessels and the hilum are brighter than the lung around them
+    on healthy images too, and a lesion larger than the window raises its own local mean.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, (rows, columns)
+        Harmonized image; brighter is denser, on CT and on X-ray.
+    lung_mask : ndarray of bool, (rows, columns)
+    settings : Threshold
+
+    Returns
+    -------
+    ndarray of bool, (rows, columns)
+        A part of `lung_mask`.
+    """
+    lung = lung_mask.astype(np.uint8)
+    # beyond the image there is no lung: the default border would keep the rim of a lung that is cut off there
+    inner = cv2.erode(lung, disk(settings.erode_lung_px), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+    if not inner.any():
+        return inner
+    found = inner & (image > local_value(image, inner, settings) + settings.offset + ROUNDING)
+    if settings.opening_radius:
+        found = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, disk(settings.opening_radius)) > 0
+    found = keep_large(found, settings.min_object_px)
+    return fill_holes(found) & inner
+
+
+def local_value(image: np.ndarray, inner: np.ndarray, settings: Threshold) -> np.ndarray | float:
+    """What each pixel is compared with: mean or Gaussian mean of the lung in its window, or Otsu's one value.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, (rows, columns)
+    inner : ndarray of bool, (rows, columns)
+        Lung pixels that count.
+    settings : Threshold
+
+    Returns
+    -------
+    ndarray of float64, (rows, columns), or float
+        Defined where `inner` is true.
+    """
+    if settings.local == "otsu":
+        values = image[inner]
+        # one grey level alone has no two classes
+        return float(threshold_otsu(values)) if values.min() < values.max() else float(values[0])
+    side = max(3, round(settings.window_share * max(image.shape)) | 1)  # odd, so that it has a center
+    smooth = _gaussian if settings.local == "gaussian" else _box
+    weight, total = smooth(inner.astype(np.float64), side), smooth(np.where(inner, image, 0).astype(np.float64), side)
+    return np.divide(total, weight, out=np.zeros_like(total), where=inner)
+
+
+def _box(values: np.ndarray, side: int) -> np.ndarray:
+    return cv2.boxFilter(values, -1, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT)
+
+
+def _gaussian(values: np.ndarray, side: int) -> np.ndarray:
+    # a window of six standard deviations holds 99.7 % of the weight in each direction
+    return cv2.GaussianBlur(values, (side, side), side / 6, borderType=cv2.BORDER_CONSTANT)

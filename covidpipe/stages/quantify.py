@@ -1,0 +1,111 @@
+"""One shard of a cohort: masks in, one row for every image and method out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from covidpipe import __version__
+from covidpipe.config import Config
+from covidpipe.errors import BadTable
+from covidpipe.harmonize import Transform
+from covidpipe.io.files import read_table, write_table
+from covidpipe.io.store import INDEX, Store, open_store
+from covidpipe.quantify.percentages import quantify_image, refusal, rejected
+from covidpipe.records import shard_rows
+from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, SCHEMA_VERSION
+
+log = logging.getLogger(__name__)
+
+READ_AHEAD = 64  # masks in memory at a time
+# Columns that are those of the image table, and of the mask index.
+OF_IMAGE = ("image_id", "patient_id", "study_id", "series_id", "slice_index", "modality", "source_sha256")
+OF_INDEX = ("covid_probability", "covid_positive", "split", "classifier_id", "lung_model_id", "infection_model_id")
+
+
+def run(config: Config, cohort: str, images: Path, masks: Path, shard: int, out: Path) -> None:
+    """Write the rows of one shard to `out`: every image, accepted or not, times every method of the cohort.
+
+    Parameters
+    ----------
+    config : Config
+    cohort : str
+    images : Path
+        The cohort's ``images.parquet``.
+    masks : Path
+        Folder that predict wrote for this shard.
+    shard : int
+    out : Path
+
+    Raises
+    ------
+    BadTable
+        An image that should have masks has none: predict ran with another config or image table.
+    """
+    rows = shard_rows(read_table(images, IMAGES), shard, config.shard_images).to_pylist()
+    store = open_store(masks)
+    measured = {(found["image_id"], found["method"]): found for found in _measure(store, rows)}
+    told = []
+    for row in rows:
+        for method in config.cohort_methods(cohort):
+            common = {name: row[name] for name in OF_IMAGE} | {
+                "cohort": cohort,
+                "method": method,
+                "pipeline_version": __version__,
+                "schema_version": SCHEMA_VERSION,
+            }
+            if not row["accepted"]:
+                told.append(common | rejected(row["reason"]))
+            elif reason := refusal(config, method, row["modality"]):
+                told.append(common | rejected(reason))
+            elif (row["image_id"], method) in measured:
+                told.append(common | measured[row["image_id"], method])
+            else:
+                raise BadTable(
+                    f"{masks}: wanted masks of image {row['image_id']} by {method}, found none: they were made from "
+                    "another image table or config. Run predict again."
+                )
+    table = write_table(out, told, INFECTION)
+    log.info("%s, shard %d: %d rows", cohort, shard, table.num_rows)
+
+
+def _measure(store: Store, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """What the masks of a shard tell: columns of INFECTION, one dict for each entry of the store."""
+    image = {row["image_id"]: row for row in rows}
+    for entry, lung, infection in native_masks(store):
+        row = image.get(entry["image_id"])
+        if row is None:
+            continue  # an entry of another image table: what is missing instead is told by the caller
+        told = {name: entry[name] for name in ("image_id", "method", *OF_INDEX)}
+        if "unreadable" in entry["reasons"]:
+            yield told | rejected("unreadable")
+            continue
+        yield told | quantify_image(
+            infection,
+            lung,
+            _spacing(row),
+            screened_negative="screened_negative" in entry["reasons"],
+            warnings=tuple(row["warnings"] or ()),
+        )
+
+
+def native_masks(store: Store) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
+    """Each index row of a mask store, with its lung and infection mask on the image's native grid (bool)."""
+    entries = read_table(store.folder / INDEX, MASK_INDEX).to_pylist()
+    for start in range(0, len(entries), READ_AHEAD):
+        some = entries[start : start + READ_AHEAD]
+        positions = [entry["n"] for entry in some]
+        lungs, infections = (store.read(name, positions) > 0 for name in ("lung_mask", "infection_mask"))
+        for entry, lung, infection in zip(some, lungs, infections, strict=True):
+            transform = Transform(**{name: entry[name] for name in Transform.__dataclass_fields__})
+            yield entry, transform.to_native(lung), transform.to_native(infection)
+
+
+def _spacing(row: dict[str, Any]) -> tuple[float, float] | None:
+    if row["row_spacing_mm"] is None or row["column_spacing_mm"] is None:
+        return None
+    return row["row_spacing_mm"], row["column_spacing_mm"]
