@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := envs/cpu.lock
+STUDIES := $(wildcard config/*.yaml)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env
+.PHONY: help env demo test check weights lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}'
 
 env: $(VENV)/ready ## build .venv from the lock (2 to 4 minutes the first time)
 
@@ -22,3 +23,47 @@ $(VENV)/ready: $(LOCK) pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 	@echo "$(VENV) is ready."
+
+demo: env ## everything on synthetic patients, offline: read, train, quantify, report (under 6 minutes)
+	@echo "Demo: two groups of synthetic patients, four small networks, both methods. Results go to results/demo."
+	@mkdir -p results/demo
+	@snakemake demo --profile workflow/profiles/local --configfile config/demo.yaml > results/demo/snakemake.log 2>&1 \
+		|| { tail -n 40 results/demo/snakemake.log; echo "The demo stopped; all of its log: results/demo/snakemake.log"; exit 1; }
+	@covidpipe show --config results/demo/config.yaml
+
+test: env ## the test suite (under 5 minutes); real images are read where they are found
+	@echo "Running the tests (real images: COVIDPIPE_DATA or ../shared/data) ..."
+	@python -m pytest --durations=5
+
+check: env ## what CI runs before the tests: ruff, snakefmt, lint, mypy, dry runs of all configs
+	@echo "Checking style, types and the workflow ..."
+	@ruff check . && ruff format --check --quiet .
+	@snakefmt --check Snakefile workflow
+	@mypy
+	@snakemake --lint --configfile config/demo.yaml
+	@covidpipe config | diff - config/config.yaml || { echo "config/config.yaml is stale: covidpipe config > config/config.yaml"; exit 1; }
+	@for study in $(STUDIES); do \
+		echo "dry run: $$study"; \
+		snakemake cohort train evaluate --dry-run --quiet all --configfile $$study || exit 1; \
+	done
+	@echo "All checks passed."
+
+weights: env ## train the small networks that ship with the package, from the real images (about an hour)
+	@echo "Training config/real_ct.yaml and config/real_cxr.yaml; weights go to covidpipe/weights."
+	@for study in real_ct real_cxr; do \
+		snakemake evaluate --profile workflow/profiles/local --configfile config/$$study.yaml || exit 1; \
+		covidpipe ship --config results/$$study/config.yaml --out covidpipe/weights || exit 1; \
+	done
+
+lock: ## write envs/*.lock anew from pyproject.toml (needs uv)
+	@command -v uv > /dev/null || { echo "make lock needs uv: python3 -m pip install uv"; exit 1; }
+	@for build in cpu gpu; do \
+		uv pip compile pyproject.toml --extra $$build $$([ $$build = cpu ] && echo "--extra dev") --python-version 3.11 \
+			--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --output-file envs/$$build.lock || exit 1; \
+	done
+
+clean: ## remove results, caches and .venv
+	@echo "Removing $(VENV), caches and everything under results/ ..."
+	@find results -mindepth 1 ! -name README.md ! -name .gitkeep -delete
+	@rm -rf $(VENV) build .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

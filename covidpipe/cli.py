@@ -129,6 +129,10 @@ def _user_commands(commands: Any) -> None:
     command = _add(commands, "validate", _validate, "check an infection.parquet against its schema")
     command.add_argument("file", type=Path)
 
+    command = _add(commands, "ship", _ship, "copy a study's trained networks to where the shipped ones lie")
+    command.add_argument("--config", type=Path, required=True)
+    command.add_argument("--out", type=Path, required=True, help="covidpipe/weights of the repository")
+
     _add(commands, "config", _config, "print every config key, its default and its meaning")
 
 
@@ -285,6 +289,12 @@ def _config(given: argparse.Namespace) -> None:
     from covidpipe.config import commented
 
     print(commented(), end="")
+
+
+def _ship(given: argparse.Namespace) -> None:
+    from covidpipe.stages import ship
+
+    ship.run(_load(given), given.out)
 
 
 def _load(given: argparse.Namespace) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -124,8 +125,12 @@ def follow(command: list[str], log: Path) -> None:
     started = time.monotonic()
     faults: list[str] = []
     done = ""
-    # Snakemake gets Ctrl-C from the terminal itself, ends its jobs and unlocks; we wait for it.
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    # A group of its own: one Ctrl-C, or a closed terminal, reaches Snakemake and its jobs exactly once, through us.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True
+    )
     assert process.stdout is not None
     try:
         with log.open("w", encoding="utf-8") as kept:
@@ -143,6 +148,7 @@ def follow(command: list[str], log: Path) -> None:
         if process.wait() == 0:
             return
     except KeyboardInterrupt:
+        os.killpg(process.pid, signal.SIGINT)
         process.wait()
         raise
     told = "\n".join(f"  {line}" for line in dict.fromkeys(faults))
