@@ -21,6 +21,7 @@ import dask
 import numpy as np
 import pandas as pd
 import zarr
+from dask.multiprocessing import RemoteException
 from numpy.typing import ArrayLike, NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
@@ -136,6 +137,8 @@ class Writer:
         try:
             with pool:
                 dask.compute(*tasks, scheduler="processes" if processes else "threads", pool=pool)
+        except RemoteException as error:
+            raise error.exception from error  # Dask's own has the other process's traceback in its message
         except BrokenProcessPool:
             raise CovidpipeError(
                 f"{self.name}: one of {workers} worker processes was killed, most likely because memory ran out. "
