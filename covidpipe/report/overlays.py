@@ -47,7 +47,7 @@ def choose_cases(infection: pd.DataFrame, cases: int, seed: int) -> pd.DataFrame
         ranked = group.sort_values(["infection_percent", "image_id"])
         lowest = ranked.index[ranked["infection_percent"] > 0].tolist()
         shuffled = ranked.index.to_numpy()[generator.permutation(len(ranked))].tolist()
-        turns = zip_longest(lowest[::-1], lowest, shuffled)
+        turns = zip_longest(lowest[::-1][:cases], lowest[:cases], shuffled[:cases])
         queue: dict[int, str] = {}
         for turn in turns:
             for row, why in zip(turn, ("among the highest", "among the lowest", "at random"), strict=True):

@@ -237,35 +237,14 @@ def quality_flags(infection: pd.DataFrame, rejected_ids: set[str]) -> dict[str, 
     return {"methods": methods, "flags": sorted(flags, key=lambda flag: (-sum(flag["counts"]), flag["reason"]))}
 
 
-def patient_rows(infection: pd.DataFrame) -> list[dict[str, Any]]:
-    """Percentages pooled over each patient's study: infected lung pixels of all its images by all lung pixels."""
-    known = infection[infection["patient_id"].notna() & infection["modality"].notna()]
-    fitting = [m in METHODS[method].roles for m, method in zip(known["modality"], known["method"], strict=True)]
-    known = known[np.array(fitting, bool)]
-    measured = known["infection_percent"].notna()
-    grouped = known.assign(
-        measured=measured,
-        lung_px=known["lung_px"].where(measured, 0),
-        infected_px=known["infected_px"].where(measured, 0),
-    ).groupby(["patient_id", "study_id", "modality", "method"], dropna=False, sort=True)
-    listed = []
-    for (patient, study, m, method), rows in grouped:
-        lung, infected = int(rows["lung_px"].sum()), int(rows["infected_px"].sum())
-        used = int(rows["measured"].sum())
-        listed.append(
-            {
-                "patient": patient,
-                "study": study,
-                "modality": modality(m),
-                "method": method,
-                "images": used,
-                "refused": len(rows) - used,
-                "lung_px": lung,
-                # without any lung pixel the only images with a percentage were screened negative: 0
-                "percent": 100.0 * infected / lung if lung else (0.0 if used else None),
-            }
-        )
-    return sorted(listed, key=lambda row: -1.0 if row["percent"] is None else row["percent"], reverse=True)
+def patient_rows(patients: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of a table `patients` whose method fits the modality, the highest percentage first, those without last."""
+    fitting = [row for row in patients if row["modality"] in METHODS[row["method"]].roles]
+    key = ("patient_id", "study_id", "modality", "method")
+    fitting.sort(key=lambda row: tuple(row[name] or "" for name in key))
+    return sorted(
+        fitting, key=lambda row: -1.0 if row["infection_percent"] is None else row["infection_percent"], reverse=True
+    )
 
 
 def image_rows(infection: pd.DataFrame) -> dict[str, Any]:
@@ -314,6 +293,7 @@ def render(
     cohort: str,
     images: pa.Table,
     infection: pa.Table,
+    patients: Sequence[dict[str, Any]],
     cases: Sequence[dict[str, Any]],
     metrics: Sequence[tuple[str, pa.Table]] = (),
 ) -> str:
@@ -325,6 +305,8 @@ def render(
     cohort : str
     images, infection : pyarrow.Table
         The cohort's tables, as `schemas.IMAGES` and `schemas.INFECTION` declare them.
+    patients : sequence of dict
+        Rows of `schemas.PATIENTS`.
     cases : sequence of dict
         For each case its row's values (image_id, method, modality, infection_percent, lung_px, chosen) and `picture`
         (a data URI and nothing in `missing`) or `missing` (why there is no picture).
@@ -338,7 +320,7 @@ def render(
     """
     seen, found = frame(images), frame(infection)
     script, style = _source("report.js"), _source("report.css")
-    results, patients = method_results(found), patient_rows(found)
+    results, pooled = method_results(found), patient_rows(patients)
     return (
         _environment()
         .get_template("cohort.html.j2")
@@ -355,8 +337,8 @@ def render(
             agreements=agreements(found),
             quality=quality_flags(found, set(seen.loc[~seen["accepted"], "image_id"])),
             cases=cases,
-            patients=patients[:LISTED],
-            patients_total=len(patients),
+            patients=pooled[:LISTED],
+            patients_total=len(pooled),
             table=image_rows(found),
             metrics=[(heading, frame(table).to_dict("records")) for heading, table in metrics],
             models=models_used(found),

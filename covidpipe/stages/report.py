@@ -21,6 +21,7 @@ from covidpipe.io.sources import image_root
 from covidpipe.io.store import INDEX, open_store
 from covidpipe.report import overlays, page
 from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, METRICS_SUMMARY
+from covidpipe.stages.collect import patient_counts, patient_rows
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +69,9 @@ def run(
         case | _picture(config, root, sources[case["image_id"]], found.get((case["image_id"], case["method"])))
         for case in chosen.to_dict("records")
     ]
+    patients = patient_rows([patient_counts(infection)])
     summaries = [(_heading(folder), read_table(folder / "summary.parquet", METRICS_SUMMARY)) for folder in metrics]
-    write_text(out, page.render(config, cohort, seen, infection, cases, summaries))
+    write_text(out, page.render(config, cohort, seen, infection, patients, cases, summaries))
     log.info("report of %s: %d rows, %d pictures", cohort, len(infection), sum(bool(c["picture"]) for c in cases))
 
 

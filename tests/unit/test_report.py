@@ -290,17 +290,13 @@ def test_results_stand_for_the_methods_that_fit_the_modality(made):
     }
 
 
-def test_patients_are_pooled_by_lung_pixels(made):
-    infection = read_frame(made.table, INFECTION)
-    rows = page.patient_rows(infection)
-    row = next(r for r in rows if r["method"] == "alom2020" and r["modality"] == "CT")
-    own = infection[
-        (infection["patient_id"] == row["patient"])
-        & (infection["method"] == "alom2020")
-        & (infection["modality"] == "ct")
-    ]
-    assert row["percent"] == pytest.approx(100 * own["infected_px"].sum() / own["lung_px"].sum())
-    assert [r["percent"] for r in rows] == sorted((r["percent"] for r in rows), reverse=True)
+def test_patients_come_by_falling_percentage_and_only_where_the_method_fits():
+    def row(patient, percent, modality="ct", method="khan2020"):
+        keys = {"patient_id": patient, "study_id": None, "modality": modality, "method": method}
+        return keys | {"infection_percent": percent}
+
+    rows = [row("a", None), row("b", 0.0), row("d", 7.5, method="alom2020"), row("c", 7.5), row("e", None, "xr")]
+    assert [r["patient_id"] for r in page.patient_rows(rows)] == ["c", "d", "b", "a"]
 
 
 def test_a_long_table_is_cut_at_the_lowest_percentages_and_says_so(made, monkeypatch, tmp_path):
