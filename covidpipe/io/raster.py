@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -29,7 +30,8 @@ class Raster:
         try:
             if kind == "tiff":
                 with tifffile.TiffFile(path) as tiff:
-                    self.shapes = [(page.imagelength, page.imagewidth) for page in tiff.pages]
+                    pages: list[Any] = list(tiff.pages)
+                    self.shapes = [(page.imagelength, page.imagewidth) for page in pages]
             else:
                 with PIL.Image.open(path, formats=[kind]) as picture:
                     self.shapes = [picture.size[::-1]]
@@ -63,13 +65,13 @@ class Raster:
     def _decode(self, frame: int) -> np.ndarray:
         if self.kind == "tiff":
             with tifffile.TiffFile(self.path) as tiff:
-                page = tiff.pages[frame]
+                page: Any = tiff.pages[frame]
                 pixels = page.asarray()
-                if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:  # type: ignore[union-attr]
-                    pixels = np.moveaxis(page.colormap[:, pixels], 0, -1)  # type: ignore[union-attr]
-                if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:  # type: ignore[union-attr]
+                if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
+                    pixels = np.moveaxis(page.colormap[:, pixels], 0, -1)
+                if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
                     pixels = invert(pixels)
-                if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.ndim == 3:  # type: ignore[union-attr]
+                if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.ndim == 3:
                     pixels = np.moveaxis(pixels, 0, -1)
             return pixels.astype(np.uint8) * 255 if pixels.dtype == bool else pixels
         with PIL.Image.open(self.path, formats=[self.kind]) as picture:

@@ -130,7 +130,7 @@ def settle(array: np.ndarray, facts: Facts, modality: str | None = None, intensi
     Raises
     ------
     BadInput
-        ``too_small``, ``blank`` or ``not_hounsfield``.
+        ``too_small``, ``blank``, ``not_an_image`` (a mask) or ``not_hounsfield``.
     """
     rows, columns = array.shape
     if min(rows, columns) < SMALLEST:
@@ -146,6 +146,11 @@ def settle(array: np.ndarray, facts: Facts, modality: str | None = None, intensi
             f"Every pixel has the value {low:g}; a picture was expected: leave the image out, or export it again."
             if low == high
             else "Pixels that are not numbers; a picture was expected: export the image again.",
+        )
+    if ((array == low) | (array == high)).all():
+        raise BadInput(
+            "not_an_image",
+            "Only two values, as in a mask; a picture with grey levels was expected: leave the file out.",
         )
     confidence: float | None = None
     warnings: tuple[str, ...] = ()
@@ -166,7 +171,9 @@ def settle(array: np.ndarray, facts: Facts, modality: str | None = None, intensi
     if modality == "xr":
         intensity = "radiograph"
     else:
-        intensity = _ct_intensity(array, low, high, intensity or facts.intensity)
+        # A slice of a volume in Hounsfield units may show air alone.
+        whole = facts.modality_confidence is not None and intensity is None
+        intensity = "hounsfield" if whole else _ct_intensity(array, low, high, intensity or facts.intensity)
         if intensity == "hounsfield":
             # Below air there are only marks of "outside the field of view": they become air.
             array = np.maximum(array, np.asarray(-1024, array.dtype))

@@ -53,6 +53,8 @@ def run(config: Config, name: str, out: Path) -> None:
     started = time.time()
     source = config.source(name)
     root, records = records_of(config, source, name, out.parent / "unpacked")
+    if source.modality is None and source.dataset is not None:
+        source = source.model_copy(update={"modality": DATASETS[source.dataset].modality})
     rows = ingest(root, records, source, config.limits)
     table = write_table(out, rows, IMAGES)
     reasons = Counter(row["reason"] or "accepted" for row in rows)
@@ -132,6 +134,19 @@ class Task:
 
 def read_rows(task: Task) -> list[dict[str, Any]]:
     """Rows of one file: one for each frame, or one alone if the whole file is refused."""
+    try:
+        return _read_rows(task)
+    # The readers are fed with unknown bytes. What they do not foresee costs one file and is told in the log.
+    except Exception as error:
+        log.exception("A file could not be read")
+        kind = type(error).__name__
+        return [
+            _base(task)
+            | _refused(BadInput("unreadable", f"Reading failed ({kind}); a whole file was expected: export it again."))
+        ]
+
+
+def _read_rows(task: Task) -> list[dict[str, Any]]:
     path = task.root / task.record.path
     rows: list[dict[str, Any]] = []
     base = _base(task)
@@ -149,11 +164,13 @@ def read_rows(task: Task) -> list[dict[str, Any]]:
         if task.record.frame is not None and task.record.frame >= opened.frames:
             raise BadInput("unreadable", f"Frame {task.record.frame} is listed, but the file has {opened.frames}.")
     except BadInput as refusal:
-        facts = _told(opened.facts(0), task.record) if opened.frames else {}
-        return [base | facts | _refused(refusal)]
+        told = _told(opened.facts(0), task.record) if opened.frames else {}
+        return [base | told | _refused(refusal)]
     for frame in wanted:
         facts = opened.facts(frame)
         row = base | _told(facts, task.record) | {"frame": frame}
+        if row["series"] is None and opened.frames > 1:
+            row["series"] = row["source_sha256"]  # a volume is a series of its own
         try:
             array = opened.array(frame, task.intensity)
             row["rows"], row["columns"] = array.shape
@@ -241,7 +258,7 @@ def _place(rows: list[dict[str, Any]]) -> None:
     """Give the images of a series their slice_index and slice_spacing_mm: by position, else by the file's count."""
     series: defaultdict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        if row["series"] is not None and row["slice_index"] is None:
+        if row["modality"] == "ct" and row["series"] is not None and row["slice_index"] is None:
             series[row["patient"], row["study"], row["series"]].append(row)
     for members in series.values():
         accepted = [row for row in members if row["accepted"]] or members

@@ -1,7 +1,7 @@
 """Fit the coefficients of `covidpipe.modality` on the real images and write covidpipe/io/modality.json.
 
 Run from the project's root: ``python workflow/scripts/fit_modality.py`` (COVIDPIPE_DATA as everywhere).
-Held out and never seen here: ct-lungs, cxr-lungs/native512, coronacases volumes 5 and up, and a third of the patients of
+Held out and never seen here: ct-lungs, cxr-lungs/native512, coronacases volumes 5 and up, a third of the patients of
 covid-cxr.
 """
 
@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from covidpipe.datasets import coronacases, covid_cxr, cxr_lungs, medseg829
 from covidpipe.errors import BadInput
 from covidpipe.io.read import read_image
-from covidpipe.modality import COEFFICIENTS, features
+from covidpipe.modality import COEFFICIENTS, SIDE, features
 
 SEED = 20201122
 EACH = 200  # images of a dataset: none outweighs the others
@@ -27,18 +27,25 @@ COPIES = 6  # augmented copies of an image
 def augmented(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """What uploaders do to images: turn, mirror, invert, crop, frame, and change the window."""
     image = image.astype(np.float64)
+    if image.min() < -200:  # Hounsfield units: from soft tissue to bone windows
+        level, half = random.uniform(-100, 500), random.uniform(200, 1200)
+        image = np.clip(image, level - half, level + half)
     image = (image - image.min()) / (image.max() - image.min())
     rows, columns = image.shape
     if random.random() < 0.5:
-        cut = random.integers(0, 1 + int(0.08 * min(rows, columns)), 4)
+        cut = random.integers(0, 1 + int(0.2 * min(rows, columns)), 4)
         image = image[cut[0] : rows - cut[1], cut[2] : columns - cut[3]]
     if random.random() < 0.3:
         image = image[:, ::-1]
     if random.random() < 0.1:
         image = np.rot90(image, random.integers(1, 4))
     if random.random() < 0.5:  # another window: lungs may be black in it, bones white
-        low, high = np.percentile(image, (random.uniform(0, 40), random.uniform(75, 100)))
-        image = np.clip((image - low) / max(high - low, 1e-3), 0.0, 1.0)
+        low, high = random.uniform(0, 0.6), random.uniform(0.7, 1.0)
+        image = np.clip((image - low) / (high - low), 0.0, 1.0)
+    if random.random() < 0.4:  # cropped to what is not dark
+        rows, columns = (np.flatnonzero((image > 0.1).mean(axis=axis) > 0.02) for axis in (1, 0))
+        if min(len(rows), len(columns)) > SIDE:
+            image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     image = image ** random.uniform(0.6, 1.6)
     if random.random() < 0.15:
         image = 1.0 - image
@@ -58,9 +65,13 @@ def images(data: Path, random: np.random.Generator) -> list[tuple[Path, str]]:
         "cxr-lungs": [r for r in cxr_lungs.records(data / "cxr-lungs") if Path(r.path).name not in native],
         "covid-cxr": covid,
     }
-    found = [(data / name / r.path, r.modality or "") for name, group in groups.items() for r in _some(group, random)]
+    # Hounsfield units: soft tissue windows, which no 8-bit lung window can be turned into.
+    odd = [(path, "ct") for path in sorted((data / "dicom-odd" / "ct_chest_tcga_tcia").iterdir())] * 5
+    found = odd + [
+        (data / name / r.path, r.modality or "") for name, group in groups.items() for r in _some(group, random)
+    ]
     children = sorted((data / "kermany" / "train").rglob("*.jpeg"))
-    return found + [(path, "xr") for path in _some(children, random)]
+    return odd + found + [(path, "xr") for path in _some(children, random)]
 
 
 def _some(items: list, random: np.random.Generator) -> list:

@@ -1,0 +1,366 @@
+"""DICOM: what the header says, and pixels in Hounsfield units or grey levels.
+
+Tags and rules are those of DICOM PS3.3 (2024): C.7.6.3 image pixel, C.7.6.2 image plane, C.7.5.1.1.2 padding,
+C.11.1 modality LUT, C.8.2.1 CT image, C.7.6.16 functional groups of multi-frame images.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pydicom
+from pydicom.encaps import get_frame
+from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from covidpipe.config import Limits
+from covidpipe.errors import BadInput
+from covidpipe.io.image import Facts
+from covidpipe.io.raster import check_size, grey
+
+MODALITIES = {"CT": "ct", "CR": "xr", "DX": "xr", "RG": "xr", "XR": "xr"}
+CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"  # and its enhanced and legacy converted forms, which begin like it
+XR_STORAGE = ("1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1")
+NO_PICTURE = {
+    "SEG": "segmentation object",
+    "SR": "structured report",
+    "KO": "key object note",
+    "PR": "presentation state",
+    "REG": "registration",
+    "DOC": "document",
+    "RTSTRUCT": "set of radiotherapy contours",
+    "RTPLAN": "radiotherapy plan",
+    "RTDOSE": "radiotherapy dose",
+    "RTRECORD": "radiotherapy record",
+    "ECG": "waveform",
+    "AU": "sound",
+}
+DIRECTORY = "1.2.840.10008.1.3.10"
+
+# Encodings that pydicom's plugins leave out, or in part: JPEG of 12 bits, the retired progressive processes (read by
+# libjpeg-turbo), high-throughput JPEG 2000 (read by OpenJPEG).
+FALLBACKS: dict[str, Callable[[bytes], np.ndarray]] = {
+    **{f"1.2.840.10008.1.2.4.{process}": imagecodecs.jpeg_decode for process in (50, 51, 53, 55)},
+    **{f"1.2.840.10008.1.2.4.{process}": imagecodecs.jpeg2k_decode for process in (201, 202, 203)},
+}
+
+# Body parts (PS3.16, CID 4 and 4031) that rule a chest out. Words that are not known are let pass: hospitals write
+# this free text in their own language.
+CHEST = ("CHEST", "THORAX", "LUNG", "HEART", "TRUNK", "WHOLE")
+NOT_CHEST = (
+    *("ABDOMEN", "ANKLE", "BRAIN", "BREAST", "CALCANEUS", "CERVIX", "CLAVICLE", "COCCYX", "CSPINE", "ELBOW"),
+    *("EXTREMITY", "FACE", "FEMUR", "FINGER", "FOOT", "FOREARM", "HAND", "HEAD", "HUMERUS", "KIDNEY", "KNEE"),
+    *("LIVER", "LSPINE", "MANDIBLE", "MAXILLA", "NECK", "ORBIT", "PELVIS", "PROSTATE", "SHOULDER", "SINUS"),
+    *("SKULL", "TEETH", "THIGH", "THUMB", "TIBIA", "WRIST", "ZYGOMA"),
+)
+NOT_CHEST_WORDS = ("ARM", "EAR", "EYE", "HIP", "JAW", "LEG", "TOE")  # only as whole words
+
+# Cosine of the angle between the slice's normal and the body axis. A gantry tilts by 30 degrees at most.
+AXIAL_COSINE = 0.8
+TILT_DEGREES = 1.0
+
+
+class Dicom:
+    """An opened DICOM file, with or without preamble and meta header."""
+
+    def __init__(self, path: Path, limits: Limits):
+        self.limits = limits
+        try:
+            with warnings.catch_warnings():  # of the values' form; what matters is checked here
+                warnings.simplefilter("ignore")
+                self.header = pydicom.dcmread(path, force=True)
+        # A damaged header raises whatever its bytes provoke: EOFError, ValueError, KeyError, NotImplementedError ...
+        except Exception as error:
+            raise BadInput(
+                "unreadable",
+                f"A DICOM whose header cannot be read ({type(error).__name__}); a whole file was expected: "
+                "copy or export it again.",
+            ) from error
+        self.frames = max(1, self._number("NumberOfFrames") or 1)
+        self.syntax = self._syntax()
+        self.photometric = self._word("PhotometricInterpretation")
+        self.modality = self._modality()
+
+    def _value(self, keyword: str, frame: int = 0, group: str = "") -> Any:
+        """A header's value: at the top, else in the frame's functional group, else in the shared one."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                value = self.header.get(keyword)
+                if value is not None or not group:
+                    return value
+                for groups, place in (
+                    (self.header.get("PerFrameFunctionalGroupsSequence"), frame),
+                    (self.header.get("SharedFunctionalGroupsSequence"), 0),
+                ):
+                    if groups and place < len(groups) and group in groups[place]:
+                        value = groups[place][group][0].get(keyword)
+                        if value is not None:
+                            return value
+        # Values are converted when they are asked for, and raise whatever their bytes provoke: taken for absent.
+        except Exception:
+            return None
+        return None
+
+    def _word(self, keyword: str) -> str:
+        return str(self._value(keyword) or "").strip()
+
+    def _number(self, keyword: str) -> int | None:
+        numbers = self._numbers(keyword, 1)
+        return int(numbers[0]) if numbers else None
+
+    def _numbers(self, keyword: str, count: int, frame: int = 0, group: str = "") -> tuple[float, ...] | None:
+        value = self._value(keyword, frame, group)
+        try:
+            numbers = tuple(float(v) for v in (value if count > 1 else (value,)))
+        except (TypeError, ValueError):
+            return None
+        return numbers if len(numbers) == count and np.isfinite(numbers).all() else None
+
+    def _syntax(self) -> UID | None:
+        meta = getattr(self.header, "file_meta", None)
+        stated = meta.get("TransferSyntaxUID") if meta else None
+        if stated:
+            return UID(str(stated))
+        implicit, little = self.header.original_encoding
+        if implicit is None:
+            return None
+        guessed = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        self.header.ensure_file_meta()
+        self.header.file_meta.TransferSyntaxUID = guessed  # the decoder asks for it
+        return guessed
+
+    def _modality(self) -> str | None:
+        stated = self._word("Modality").upper()
+        if stated:
+            return MODALITIES.get(stated)
+        storage = self._word("SOPClassUID")
+        if storage == CT_STORAGE or storage.startswith(f"{CT_STORAGE}."):
+            return "ct"
+        return "xr" if storage.startswith(XR_STORAGE) and storage[len(XR_STORAGE[0]) :][:1] in ("", ".") else None
+
+    def check(self) -> None:
+        stated = self._word("Modality").upper()
+        if stated in NO_PICTURE or self._word("SOPClassUID") == DIRECTORY or "DirectoryRecordSequence" in self.header:
+            what = NO_PICTURE.get(stated, "directory")
+            raise BadInput("not_an_image", f"A DICOM {what}; a CT or X-ray image was expected: leave it out.")
+        if not any(name in self.header for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+            if "Rows" in self.header:
+                raise BadInput(
+                    "unreadable",
+                    "A DICOM that announces an image but holds no pixels; a whole file was expected: export it again.",
+                )
+            raise BadInput(
+                "not_an_image", "A DICOM without pixels; a CT or X-ray image was expected: leave it out, or export it."
+            )
+        if stated and self.modality is None:
+            raise BadInput(
+                "unsupported_modality",
+                f"A DICOM of modality {stated[:16]}; CT, CR or DX was expected: leave it out, or correct its Modality.",
+            )
+        part = self._word("BodyPartExamined").upper()
+        if not any(word in part for word in CHEST) and (
+            any(word in part for word in NOT_CHEST) or set(part.replace("_", " ").split()) & set(NOT_CHEST_WORDS)
+        ):
+            raise BadInput(
+                "not_chest",
+                f"BodyPartExamined is {part[:16]}; a chest was expected: leave it out, or correct the header.",
+            )
+        if self.modality == "ct":
+            self._check_axial()
+        check_size(self.frames, (self._number("Rows") or 0) * (self._number("Columns") or 0), self.limits)
+
+    def _check_axial(self) -> None:
+        localizer = "LOCALIZER" in self._word("ImageType").upper()
+        normal = self._normal(0)
+        if localizer or (normal is not None and normal[2] < AXIAL_COSINE):
+            raise BadInput(
+                "not_axial",
+                f"A CT {'localizer' if localizer else 'plane that is not axial'}; an axial slice was expected: "
+                "leave it out, or reformat the series.",
+            )
+
+    def _normal(self, frame: int) -> np.ndarray | None:
+        """Unit vector across the slice, towards the head, in DICOM's patient coordinates; None if not stated."""
+        cosines = self._numbers("ImageOrientationPatient", 6, frame, "PlaneOrientationSequence")
+        if cosines is None:
+            return None
+        normal = np.cross(cosines[:3], cosines[3:])
+        length = float(np.linalg.norm(normal))
+        if length < 0.5:  # not two unit vectors at a right angle
+            return None
+        return normal / length * (1.0 if normal[2] >= 0 else -1.0)
+
+    def facts(self, frame: int) -> Facts:
+        normal = self._normal(frame)
+        position = self._numbers("ImagePositionPatient", 3, frame, "PlanePositionSequence")
+        tilt = self._numbers("GantryDetectorTilt", 1) or (0.0,)
+        oblique = normal is not None and float(np.degrees(np.arccos(min(1.0, normal[2])))) > TILT_DEGREES
+        is_ct = self.modality == "ct"
+        patient = self._word("PatientID")
+        issuer = self._word("IssuerOfPatientID")
+        apart = self._numbers("SpacingBetweenSlices", 1, frame, "PixelMeasuresSequence")
+        return Facts(
+            format="dicom",
+            rows=self._number("Rows"),
+            columns=self._number("Columns"),
+            modality=self.modality,
+            intensity="hounsfield" if is_ct and self._rescale(frame) is not None else None,
+            spacing_mm=self._spacing(frame),
+            slice_spacing_mm=abs(apart[0]) or None if apart and is_ct else None,
+            patient=tuple(word for word in (issuer, patient) if word) if patient else (),
+            study=self._word("StudyInstanceUID") or None,
+            series=self._word("SeriesInstanceUID") or None,
+            position_mm=float(np.dot(normal, position)) if is_ct and normal is not None and position else None,
+            instance=self._number("InstanceNumber"),
+            transfer_syntax=str(self.syntax) if self.syntax else None,
+            photometric=self.photometric or None,
+            warnings=("gantry_tilt",) if is_ct and (oblique or abs(tilt[0]) > TILT_DEGREES) else (),
+        )
+
+    def _spacing(self, frame: int) -> tuple[float, float] | None:
+        # ImagerPixelSpacing is measured at the detector, where the shadow of a chest is some 5 to 20 % larger than
+        # the chest: areas from it are too large by its square. It is used only where nothing better is stated.
+        for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+            spacing = self._numbers(keyword, 2, frame, "PixelMeasuresSequence")
+            if spacing is not None and min(spacing) > 0:
+                return spacing[0], spacing[1]
+        return None
+
+    def _rescale(self, frame: int) -> tuple[float, float] | None:
+        slope = self._numbers("RescaleSlope", 1, frame, "PixelValueTransformationSequence")
+        intercept = self._numbers("RescaleIntercept", 1, frame, "PixelValueTransformationSequence")
+        return (slope[0], intercept[0]) if slope and intercept and slope[0] != 0 else None
+
+    def array(self, frame: int, intensity: str | None) -> np.ndarray:
+        stored = self._decode(frame)
+        if self.photometric == "PALETTE COLOR":
+            stored = apply_color_lut(stored, self.header)
+        if stored.ndim == 3:
+            return grey(stored)
+        padding = self._padding(stored)
+        values = self._modality_values(stored, frame, intensity)
+        if self.photometric == "MONOCHROME1" and not self._in_hounsfield(frame, intensity):
+            # Dark is dense only on the screen: Hounsfield units mean the same whatever the display.
+            values = self._top(stored, values) - values
+        if padding.any() and not padding.all():
+            outside = -1024 if self._in_hounsfield(frame, intensity) else values[~padding].min()
+            values = np.where(padding, np.asarray(outside, values.dtype), values)
+        return _small(values)
+
+    def _in_hounsfield(self, frame: int, intensity: str | None) -> bool:
+        return self.modality == "ct" and intensity != "windowed_8bit"
+
+    def _decode(self, frame: int) -> np.ndarray:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return np.asarray(pixel_array(self.header, index=frame))
+        # Native decoders of unknown bytes: what they raise has no common type.
+        except Exception as error:
+            failed = error
+        fallback = FALLBACKS.get(str(self.syntax))
+        if fallback is not None:
+            try:
+                return self._decode_with(fallback, frame)
+            except Exception as error:  # see above
+                failed = error
+        elif not self._has_decoder():
+            name = self.syntax.name if self.syntax is not None else "not stated"
+            raise BadInput(
+                "unsupported_transfer_syntax",
+                f"The encoding of the pixels, {name}, has no decoder; a still-image encoding was expected: export the "
+                "image as Explicit VR Little Endian.",
+            ) from failed
+        raise BadInput(
+            "unreadable",
+            f"Pixels that cannot be decoded ({type(failed).__name__}); a whole file was expected: export it again.",
+        ) from failed
+
+    def _has_decoder(self) -> bool:
+        try:
+            return self.syntax is not None and get_decoder(self.syntax).is_available
+        except NotImplementedError:
+            return False
+
+    def _decode_with(self, decode: Callable[[bytes], np.ndarray], frame: int) -> np.ndarray:
+        pixels = decode(get_frame(self.header.PixelData, frame, number_of_frames=self.frames))
+        if pixels.shape[:2] != (self.header.Rows, self.header.Columns):
+            raise ValueError("the encoded picture has another size than the header says")
+        return pixels
+
+    def _padding(self, stored: np.ndarray) -> np.ndarray:
+        """True where a pixel stands for nothing, shape (rows, columns)."""
+        value, limit = self._number("PixelPaddingValue"), self._number("PixelPaddingRangeLimit")
+        if value is None or stored.dtype.kind not in "iu":
+            return np.zeros(stored.shape, bool)
+        ends = [value, value if limit is None else limit]
+        if stored.dtype.kind == "u":  # a value that was written as if it were signed
+            ends = [end + (1 << 8 * stored.dtype.itemsize) if end < 0 else end for end in ends]
+        return (stored >= min(ends)) & (stored <= max(ends))
+
+    def _modality_values(self, stored: np.ndarray, frame: int, intensity: str | None) -> np.ndarray:
+        table = self._value("ModalityLUTSequence")
+        if table:
+            return self._looked_up(stored, table[0])
+        rescale = self._rescale(frame)
+        if rescale is None:
+            if self.modality == "ct" and intensity is None:
+                raise BadInput(
+                    "not_hounsfield",
+                    f"Values {stored.min()}…{stored.max()}, but CT needs Hounsfield units (about -1024…3000): "
+                    "RescaleSlope and RescaleIntercept are absent. Re-export with them, or declare "
+                    "`intensity: windowed_8bit`.",
+                )
+            return stored
+        slope, intercept = rescale
+        if (slope, intercept) == (1.0, 0.0):
+            return stored
+        if slope.is_integer() and intercept.is_integer() and stored.dtype.kind in "iu":
+            return stored.astype(np.int64) * int(slope) + int(intercept)
+        return stored.astype(np.float64) * slope + intercept
+
+    def _looked_up(self, stored: np.ndarray, table: pydicom.Dataset) -> np.ndarray:
+        try:
+            entries, first, bits = (int(v) for v in table.LUTDescriptor)
+            if isinstance(table.LUTData, bytes):
+                order = "<" if self.header.original_encoding[1] else ">"
+                values = np.frombuffer(table.LUTData, dtype=f"{order}u2" if bits > 8 else "u1")
+            else:
+                values = np.asarray(table.LUTData)
+            values = values[: entries or 1 << 16]
+            if first >= 1 << 15 and stored.dtype.kind == "i":
+                first -= 1 << 16
+            return values[np.clip(stored.astype(np.int64) - first, 0, len(values) - 1)]
+        # A table of untrusted values: absent, of the wrong length or type.
+        except (AttributeError, TypeError, ValueError, IndexError) as error:
+            raise BadInput(
+                "unreadable", "A modality LUT that cannot be used; a table of values was expected: export it again."
+            ) from error
+
+    def _top(self, stored: np.ndarray, values: np.ndarray) -> Any:
+        """The value that black is inverted to: white of the stored bits, or the mirror of the values themselves."""
+        bits = self._number("BitsStored")
+        if values is stored and bits and stored.dtype.kind == "u" and int(stored.max()) < 1 << bits:
+            return values.dtype.type((1 << bits) - 1)
+        wide = values.astype(np.float64) if values.dtype.kind == "f" else values.astype(np.int64)
+        return wide.max() + wide.min()
+
+
+def _small(values: np.ndarray) -> np.ndarray:
+    """The same numbers as uint8, int16 or float32: the smallest of them that holds all."""
+    if values.dtype.kind in "iu" and values.dtype != np.uint8:
+        low, high = int(values.min()), int(values.max())
+        fits = np.iinfo(np.int16).min <= low and high <= np.iinfo(np.int16).max
+        return np.ascontiguousarray(values, dtype=np.int16 if fits else np.float32)
+    return np.ascontiguousarray(values, dtype=np.uint8 if values.dtype == np.uint8 else np.float32)
