@@ -99,9 +99,7 @@ class Recipe(Section):
         wanted = TRUTH_OF_TASK[self.task]
         if wanted not in DATASETS[self.dataset].truth:
             fitting = [name for name, spec in DATASETS.items() if wanted in spec.truth]
-            raise ValueError(
-                f"dataset `{self.dataset}` has no {wanted} to {self.task}; these have: {', '.join(fitting)}"
-            )
+            raise ValueError(f"dataset `{self.dataset}` has no {wanted}; these have: {', '.join(fitting)}")
         return self
 
 

@@ -1,0 +1,114 @@
+"""The command line: instant, honest about what went wrong, and one subcommand a stage."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from covidpipe import cli
+from covidpipe.errors import CovidpipeError, UsageError
+from covidpipe.io.files import write_table
+from covidpipe.provenance import STAGE_TABLES
+from covidpipe.schemas import SPLIT
+from covidpipe.stages import cohort
+
+
+def test_help_imports_nothing_heavy():
+    heavy = ["tensorflow", "keras", "pandas", "numpy", "pyarrow", "pydantic", "snakemake", "scipy", "skimage"]
+    code = f"import sys, covidpipe.cli as c; c.parser(); print([m for m in {heavy} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("command", [*STAGE_TABLES, "cohort", "check", "models", "datasets", "codebook", "validate"])
+def test_every_stage_has_a_command_that_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main([command, "--help"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: covidpipe {command}")
+
+
+@pytest.mark.parametrize("argv", [[], ["cohrt"], ["cohort", "x"], ["models", "--jsn"], ["cohort", "x", "--cores", "0"]])
+def test_wrong_usage_is_exit_2(argv, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main(argv)
+    assert left.value.code == cli.USAGE
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_bad_input_is_exit_3_and_one_sentence(tmp_path, capsys):
+    assert cli.main(["ingest", "x", "--config", str(tmp_path / "none.yaml"), "--out", "o"]) == cli.BAD_INPUT
+    (tmp_path / "c.yaml").write_text("sed: 1")
+    assert cli.main(["ingest", "x", "--config", str(tmp_path / "c.yaml"), "--out", "o"]) == cli.BAD_INPUT
+    assert cli.main(["check", str(tmp_path / "none")]) == cli.BAD_INPUT
+    told = capsys.readouterr().err
+    assert "Did you mean `seed`?" in told and "there is no such config file" in told
+    assert "Traceback" not in told
+
+
+def test_a_name_that_the_config_does_not_have_is_exit_2(tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("cohorts: {winter: {path: x}}")
+    argv = ["collect", "wintr", "--config", str(tmp_path / "c.yaml"), "--images", "i", "--out", "o", "s1", "s2"]
+    assert cli.main(argv) == cli.USAGE
+    assert "Did you mean `winter`?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (KeyboardInterrupt(), 130, "Run the same command again"),
+        (OSError(errno.ENOSPC, "No space left on device"), 3, "No space left on device"),
+        (CovidpipeError("said so"), 3, "covidpipe: said so"),
+    ],
+)
+def test_what_stops_a_run_is_told(error, status, told, monkeypatch, capsys):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(cohort, "run", fail)
+    assert cli.main(["cohort", "in", "--out", "out"]) == status
+    assert told in capsys.readouterr().err
+
+
+def test_models_are_listed_for_programs(capsys):
+    assert cli.main(["models", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["cov_ctnet"]["parameters"] == 14_463_882
+    assert {"name", "task", "parameters", "image_shape", "reference"} <= set(rows["nabla3"])
+
+
+def test_codebook_and_config_and_datasets_are_printed(capsys):
+    assert cli.main(["codebook", "--json"]) == 0
+    assert "infection_percent" in {row["column"] for row in json.loads(capsys.readouterr().out)}
+    assert cli.main(["config"]) == cli.main(["datasets"]) == cli.main(["codebook"]) == 0
+
+
+def test_validate_refuses_another_table(tmp_path, capsys):
+    write_table(tmp_path / "t.parquet", [{"image_id": "a", "group": "g", "fold": 0}], SPLIT)
+    assert cli.main(["validate", str(tmp_path / "t.parquet")]) == cli.BAD_INPUT
+    assert "columns differ" in capsys.readouterr().err
+
+
+def options(**changes):
+    return {"methods": None, "modality": None, "intensity": None, "segment": "positives"} | changes
+
+
+def test_a_cohorts_config_is_the_same_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "my scans").mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = cohort.config_for(Path("my scans"), Path("out"), **options(methods=["alom2020"], modality="xr"))
+    (name,) = config.cohorts
+    assert name == "my-scans" and config.methods == ["alom2020"]
+    assert config.source_root(name) == tmp_path / "my scans"
+    assert (config.results, config.cohorts[name].out) == (str(tmp_path / "out" / "work"), str(tmp_path / "out"))
+
+
+def test_a_cohort_that_is_not_there_or_would_eat_its_own_output_is_refused(tmp_path):
+    with pytest.raises(CovidpipeError, match="there is no such file or folder"):
+        cohort.config_for(tmp_path / "none", tmp_path / "out", **options())
+    with pytest.raises(UsageError, match="lies inside"):
+        cohort.config_for(tmp_path, tmp_path / "out", **options())

@@ -1,0 +1,108 @@
+"""The config: one place for keys and defaults, and messages that say what would work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from covidpipe.config import Config, commented, dump, load, parse
+from covidpipe.errors import BadConfig
+
+ROOT = Path(__file__).parents[2]
+RECIPE = {
+    "task": "segment_lungs",
+    "dataset": "medseg829",
+    "model": "nabla3",
+    "regime": "scratch",
+    "image_size": 64,
+    "schedule": "s",
+}
+SCHEDULE = {"s": {"epochs": 1, "batch_size": 1, "learning_rate": 0.1}}
+
+
+def study(**changes):
+    return {"training": {"lungs": RECIPE | changes}, "schedules": SCHEDULE}
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "config").glob("*.yaml")), ids=lambda file: file.name)
+def test_every_config_of_the_project_is_valid(file):
+    load(file)
+
+
+def test_the_commented_defaults_are_the_defaults_and_are_kept_in_config_yaml():
+    assert parse(yaml.safe_load(commented()), "defaults") == Config()
+    assert (ROOT / "config" / "config.yaml").read_text() == commented()
+
+
+def test_a_dumped_config_is_the_same_config():
+    config = parse(study() | {"cohorts": {"a": {"path": "/x"}}}, "here")
+    assert parse(yaml.safe_load(dump(config)), "again") == config
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"sed": 1}, r"^here: `sed` is not a key\. Did you mean `seed`\?$"),
+        (study(imgae_size=3), r"`training\.lungs\.imgae_size` is not a key\. Did you mean `image_size`\?"),
+        ({"limits": {"max_pixel": 1}}, r"`limits\.max_pixel` is not a key\. Did you mean `max_pixels`\?"),
+        ({"folds": 1}, r"`folds`: .*greater than or equal to 2 \(found 1\)"),
+        ({"cohorts": {"a": {}}}, r"`cohorts\.a`: give `path`, or `dataset`"),
+        ({"cohorts": {"a b": {"path": "x"}}}, r"cohort `a b`: a name has letters"),
+        ({"cohorts": {"coronacases": {"path": "x"}}}, r"the name of a dataset; choose another"),
+        (
+            {"cohorts": {"a": {"path": "x", "out": "o"}, "b": {"path": "y", "out": "o/"}}},
+            r"cohorts `a` and `b` would be written to the same folder",
+        ),
+        ({"datasets": {"medseg": "x"}}, r"no dataset is called `medseg`\. Did you mean `medseg829`\?"),
+        ({"methods": ["khan"]}, r"no method is called `khan`.*Did you mean `khan2020`\?"),
+        (study(model="nabla"), r"no model is called `nabla`.*Did you mean `nabla3`\?"),
+        (study(model="cov_ctnet"), r"`cov_ctnet` does not segment_lungs; it does: classify"),
+        (study(regime="scratch_wavelet"), r"no regime of segment_lungs is called `scratch_wavelet`"),
+        (study(dataset="covid-cxr"), r"dataset `covid-cxr` has no lung_mask; these have: medseg829"),
+        (study(schedule="t"), r"training `lungs` wants schedule `t`; under `schedules` there are: s"),
+        (study(fold=5), r"fold 5 of 5 folds"),
+        (
+            study() | {"models": {"ct": {"classify": "lungs"}}},
+            r"models\.ct\.classify: `lungs` is trained to segment_lungs",
+        ),
+        ({"models": {"xr": {"classify": "shipped:ct_screening"}}}, r"no shipped weights `ct_screening` for this"),
+        ([], r"here: wanted a mapping of keys to values, found list"),
+    ],
+)
+def test_a_fault_is_told_by_its_key_and_with_what_would_work(raw, message):
+    with pytest.raises(BadConfig, match=message):
+        parse(raw, "here")
+
+
+def test_two_recipes_never_share_a_folder():
+    with pytest.raises(BadConfig, match="`one` and `two` would be written to the same folder"):
+        parse({"training": {"one": RECIPE, "two": RECIPE | {"width": 0.5}}, "schedules": SCHEDULE}, "here")
+
+
+def test_a_file_that_is_missing_or_no_yaml_is_told(tmp_path):
+    with pytest.raises(BadConfig, match="there is no such config file"):
+        load(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(BadConfig, match="not readable as YAML"):
+        load(tmp_path / "bad.yaml")
+
+
+def test_a_dataset_lies_where_the_config_or_the_environment_says(monkeypatch):
+    config = parse(
+        {
+            "data": "d",
+            "datasets": {"phantom-ct": "p/ct"},
+            "cohorts": {"unseen": {"dataset": "phantom-ct", "path": "q/ct"}},
+        },
+        "here",
+    )
+    monkeypatch.delenv("COVIDPIPE_DATA", raising=False)
+    assert config.source_root("medseg829") == Path("d/medseg829")
+    monkeypatch.setenv("COVIDPIPE_DATA", "/elsewhere")
+    assert config.source_root("medseg829") == Path("/elsewhere/medseg829")
+    assert config.source_root("phantom-ct") == Path("p/ct")
+    assert config.source_root("unseen") == Path("q/ct")
+    with pytest.raises(BadConfig, match="Did you mean `unseen`"):
+        config.source_root("unsen")

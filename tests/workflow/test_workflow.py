@@ -1,0 +1,75 @@
+"""The workflow itself: every config can be planned, faults are told in words, and it is lint clean."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+ROOT = Path(__file__).parents[2]
+
+
+def snakemake(*arguments, cwd=ROOT):
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "config").glob("*.yaml")), ids=lambda file: file.name)
+def test_every_config_can_be_planned(file, tmp_path):
+    planned = snakemake("cohort", "train", "evaluate", "-n", "--configfile", file, "--directory", tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and ".snakemake" not in path.parts]
+
+
+def test_the_demo_trains_every_network_and_quantifies_every_cohort(tmp_path):
+    planned = snakemake("demo", "-n", "--configfile", ROOT / "config" / "demo.yaml", "--directory", tmp_path)
+    counts = dict(line.split() for line in planned.stdout.splitlines() if len(line.split()) == 2)
+    wanted = {"phantoms": "2", "train_model": "4", "evaluate_model": "4", "collect": "2", "score": "2", "report": "2"}
+    assert {rule: counts.get(rule) for rule in wanted} == wanted, planned.stdout + planned.stderr
+
+
+def test_an_unknown_key_is_told_without_a_traceback(tmp_path):
+    (tmp_path / "study.yaml").write_text("imgae_size: 3\nshard_image: 2\n")
+    planned = snakemake("-n", "--configfile", tmp_path / "study.yaml", cwd=tmp_path)
+    told = planned.stdout + planned.stderr
+    assert planned.returncode != 0
+    assert "study.yaml: `shard_image` is not a key. Did you mean `shard_images`?" in told
+    assert "Traceback" not in told
+
+
+def test_the_workflow_is_lint_clean():
+    linted = snakemake("--lint", "--configfile", ROOT / "config" / "demo.yaml")
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+def test_every_rule_says_what_it_does_logs_it_and_reruns_when_its_code_changes():
+    for file in (ROOT / "workflow" / "rules").glob("*.smk"):
+        rules = file.read_text().split("\nrule ")[1:] + file.read_text().split("\ncheckpoint ")[1:]
+        for rule in rules:
+            missing = [
+                word
+                for word in ("log:", "benchmark:", "threads:", "resources:", "message:", "code=code_of(", "settings=")
+                if word not in rule.split("\nrule ")[0]
+            ]
+            assert not missing, f"{file.name}, {rule.splitlines()[0]} {missing}"
+
+
+def test_snakefile_stays_small():
+    assert len((ROOT / "Snakefile").read_text().splitlines()) < 80
+
+
+def test_the_slurm_profile_is_found_from_the_root():
+    assert (ROOT / "slurm" / "config.yaml").samefile(ROOT / "workflow" / "profiles" / "slurm" / "config.yaml")
+    assert str((ROOT / "slurm").readlink()) == "workflow/profiles/slurm"
+
+
+@pytest.mark.parametrize("name", ["local", "slurm"])
+def test_every_entry_of_a_profile_is_commented(name):
+    lines = (ROOT / "workflow" / "profiles" / name / "config.yaml").read_text().splitlines()
+    uncommented = [line for line in lines if line.strip() and "#" not in line]
+    # an entry may carry its comment on the line above, and one that only opens a block may carry none
+    assert all(lines[lines.index(line) - 1].startswith("#") or line.endswith(":") for line in uncommented), uncommented
