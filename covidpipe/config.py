@@ -176,6 +176,7 @@ class Limits(Section):
 class Config(Section):
     """A study: what to train, what to quantify, and with what."""
 
+    study: str = Field("study", pattern=NAME_PATTERN, description="its name: studies may share a results folder")
     seed: int = Field(20201122, ge=0, description="of every random choice")
     results: str = Field("results", description="folder of everything that is made")
     data: str = Field("../shared/data", description="folder of the declared datasets; COVIDPIPE_DATA overrides it")

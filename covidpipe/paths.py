@@ -13,7 +13,7 @@ from covidpipe.registry import REGIMES
 
 def config_file(config: Config) -> Path:
     """The resolved config that every command of a run is given."""
-    return Path(config.results) / "config.yaml"
+    return Path(config.results) / "configs" / f"{config.study}.yaml"
 
 
 def images(config: Config, name: str) -> Path:
