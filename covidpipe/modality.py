@@ -34,25 +34,31 @@ def features(array: np.ndarray) -> np.ndarray:
     """Numbers that tell an axial slice from a frontal film, shape (count,).
 
     A body in a slice is an island in the dark; a film is filled to its edges. So: a 16 x 16 thumbnail, averaged over
-    its left-right mirror (both are nearly symmetric, and a patient may lie either way), brightness and its steps in
-    rings from the edge inwards, the histogram, how much is flat, how unlike the image is to its mirrors.
+    its left-right mirror (both are nearly symmetric, and a patient may lie either way), then brightness, steps, and
+    shares of flat and of dark pixels, over rings from the edge inwards and over rows and columns. Small shares tell as
+    much as large ones, so their square roots stand beside them.
     """
     unit = _unit(array)
-    thumbnail = _thumbnail(unit)
-    steps = _thumbnail(np.abs(np.diff(unit, axis=0, append=unit[-1:])) + np.abs(np.diff(unit, append=unit[:, -1:])))
+    steps = np.abs(np.diff(unit, axis=0, append=unit[-1:])) + np.abs(np.diff(unit, append=unit[:, -1:]))
+    light = _thumbnail(unit)
+    maps = (light, _thumbnail(steps), _thumbnail(steps < 0.01), _thumbnail(unit < 0.05))
     distance = np.minimum(np.arange(SIDE), np.arange(SIDE)[::-1])
     rings = [np.minimum.outer(distance, distance) == ring for ring in range(SIDE // 2)]
-    corners = [thumbnail[r, c] for r in (0, -1) for c in (0, -1)]
-    return np.concatenate(
+    corners = [light[r, c] for r in (0, -1) for c in (0, -1)]
+    shares = np.concatenate(
         [
-            ((thumbnail + thumbnail[:, ::-1]) / 2)[:, : SIDE // 2].ravel(),
-            *([part[ring].mean() for ring in rings] for part in (thumbnail, steps)),
-            [thumbnail[ring].std() for ring in rings],
+            *([part[ring].mean() for ring in rings] for part in maps),
+            [light[ring].std() for ring in rings],
+            maps[3].mean(axis=1),
+            np.sort(maps[3].mean(axis=0)),
             np.histogram(unit, bins=8, range=(0, 1))[0] / unit.size,
-            [(unit == 0).mean(), (unit == 1).mean(), min(corners), max(corners)],
-            [np.abs(thumbnail - thumbnail[:, ::-1]).mean(), np.abs(thumbnail - thumbnail[::-1]).mean()],
+            [part.mean() for part in maps],
+            [(unit == 0).mean(), (unit == 1).mean(), ((steps < 0.01) & (unit >= 0.05)).mean()],
+            [min(corners), max(corners)],
+            [np.abs(light - light[:, ::-1]).mean(), np.abs(light - light[::-1]).mean()],
         ]
     )
+    return np.concatenate([((light + light[:, ::-1]) / 2)[:, : SIDE // 2].ravel(), shares, np.sqrt(shares)])
 
 
 def _unit(array: np.ndarray) -> np.ndarray:
@@ -70,6 +76,7 @@ def _unit(array: np.ndarray) -> np.ndarray:
 
 def _thumbnail(unit: np.ndarray) -> np.ndarray:
     """Means over a grid of 16 x 16 cells."""
+    unit = unit.astype(np.float64)
     for axis in (0, 1):
         cuts = np.linspace(0, unit.shape[axis], SIDE + 1).astype(int)
         unit = np.add.reduceat(unit, cuts[:-1], axis=axis) / np.diff(cuts).reshape((-1, 1) if axis == 0 else (1, -1))

@@ -53,7 +53,7 @@ class Raster:
 
     def facts(self, frame: int) -> Facts:
         rows, columns = self.shapes[frame]
-        return Facts(format=self.kind, rows=rows, columns=columns)
+        return Facts(format=self.kind, rows=rows, columns=columns, instance=frame if self.frames > 1 else None)
 
     def array(self, frame: int, intensity: str | None) -> np.ndarray:
         try:

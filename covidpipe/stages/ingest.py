@@ -138,8 +138,8 @@ def read_rows(task: Task) -> list[dict[str, Any]]:
         return _read_rows(task)
     # The readers are fed with unknown bytes. What they do not foresee costs one file and is told in the log.
     except Exception as error:
-        log.exception("A file could not be read")
         kind = type(error).__name__
+        log.warning("%s: %s: %s", task.record.path, kind, error, exc_info=log.isEnabledFor(logging.DEBUG))
         return [
             _base(task)
             | _refused(BadInput("unreadable", f"Reading failed ({kind}); a whole file was expected: export it again."))
@@ -305,8 +305,7 @@ def _in_parallel(tasks: list[Task]) -> Iterator[list[dict[str, Any]]]:
     with told:
         while waiting:
             suspects: list[int] = []
-            # spawn: a forked copy of a process with threads (Arrow, TensorFlow) may hang.
-            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            with _pool(workers) as pool:
                 running: dict[Future, int] = {}
                 while (waiting or running) and not suspects:
                     while waiting and len(running) < 4 * workers:
@@ -331,8 +330,16 @@ def _in_parallel(tasks: list[Task]) -> Iterator[list[dict[str, Any]]]:
         given += 1
 
 
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # A plain fork of a process with threads (Arrow, TensorFlow) may hang, and a spawned one imports for seconds: the
+    # workers are forked from a clean server that has the readers imported and nothing else running.
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["covidpipe.stages.ingest", "covidpipe.io.dicom", "covidpipe.io.raster"])
+    return ProcessPoolExecutor(workers, mp_context=context)
+
+
 def _read_alone(task: Task) -> list[dict[str, Any]]:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with _pool(1) as pool:
         try:
             return pool.submit(read_rows, task).result()
         except BrokenProcessPool:

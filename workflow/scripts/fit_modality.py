@@ -92,7 +92,7 @@ def main() -> None:
             truth.append(modality == "ct")
     table = np.array(rows)
     mean, scale = table.mean(axis=0), np.maximum(table.std(axis=0), 1e-3)
-    model = LogisticRegression(C=0.02, class_weight="balanced", max_iter=2000).fit((table - mean) / scale, truth)
+    model = LogisticRegression(C=0.2, class_weight="balanced", max_iter=2000).fit((table - mean) / scale, truth)
     numbers = {"mean": mean, "scale": scale, "weights": model.coef_[0]}
     text = {name: [float(f"{value:.4g}") for value in values] for name, values in numbers.items()}
     text["bias"] = float(f"{model.intercept_[0]:.4g}")
