@@ -551,7 +551,7 @@ def _profile(u: Floats, knots: tuple[float, ...], values: tuple[float, ...]) -> 
 def _trunk(a: Anatomy, f: _Frame) -> Floats:
     """Air, skin, fat and the muscles of the wall."""
     hu = np.where(f.body, FAT + 8 * f.lumps, AIR).astype(np.float32)
-    thick = _profile(f.u, (0.42, 0.6, 0.72, 0.86), (15, 26, 42, 170))  # from the ribs outward: shoulders, then all
+    thick = _profile(f.u, (0.42, 0.6, 0.78, 0.86), (15, 26, 46, 170))  # from the ribs outward: shoulders, then all
     muscle = (f.wall < thick + 3 * f.lumps) & (f.under_skin > 0.6 * a.fat) & ((f.u < 0.8) | (f.lumps < 1.2))
     muscle |= (((f.side - 32) / 26) ** 2 + ((f.y - f.spine_y - 38) / 18) ** 2 < 1) & (f.under_skin > 4)
     hu[f.body & muscle] = SOFT
