@@ -15,7 +15,7 @@ from covidpipe.io.image import Facts
 from covidpipe.io.raster import check_size
 
 LABELS_AT_MOST = 128  # distinct values of a label map
-HU_CONFIDENCE = 0.99  # that a volume is a CT if its values lie on both sides of lung
+HU_CONFIDENCE = 0.99  # that a volume is a CT if its values lie on both sides of lung tissue
 
 
 class Nifti:

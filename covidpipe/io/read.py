@@ -20,6 +20,10 @@ SMALLEST = 64  # rows and columns; less is a thumbnail
 # No body has only values on one side of this: lung and the air around it lie below, soft tissue above.
 HU_INSIDE = -200
 
+# Only Hounsfield units have the air around a patient so far below zero.
+AIR_AT_MOST = -900
+HU_CONFIDENCE = 0.99
+
 # Share of pixels at the two ends of the range: 0.6 at most in 1,800 real slices and films, 0.98 at least in masks with
 # smoothed edges.
 MASK_SHARE = 0.98
@@ -166,6 +170,8 @@ def settle(array: np.ndarray, facts: Facts, modality: str | None = None, intensi
         source = "guessed"
         if facts.modality is not None:
             modality, confidence = facts.modality, facts.modality_confidence
+        elif low <= AIR_AT_MOST and high > HU_INSIDE:
+            modality, confidence = "ct", HU_CONFIDENCE
         else:
             from covidpipe.modality import guess_modality
 

@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any
 
 from covidpipe.config import Config, Limits, Source
-from covidpipe.errors import BadInput
+from covidpipe.errors import BadInput, CovidpipeError
 from covidpipe.io.files import file_sha256, write_json, write_table
 from covidpipe.io.image import Facts
 from covidpipe.io.read import open_file, settle
@@ -258,11 +258,12 @@ def _place(rows: list[dict[str, Any]]) -> None:
     """Give the images of a series their slice_index and slice_spacing_mm: by position, else by the file's count."""
     series: defaultdict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        if row["modality"] == "ct" and row["series"] is not None and row["slice_index"] is None:
+        if row["modality"] == "ct" and row["series"] is not None:
             series[row["patient"], row["study"], row["series"]].append(row)
     for members in series.values():
         accepted = [row for row in members if row["accepted"]] or members
-        for clue in ("position_mm", "instance"):
+        listed = any(row["slice_index"] is not None for row in members)  # a list or a dataset says the order
+        for clue in () if listed else ("position_mm", "instance"):
             if all(row[clue] is not None for row in accepted):
                 placed = [row for row in members if row[clue] is not None]
                 placed.sort(key=lambda row: (row[clue], row["instance"] or 0, row["path"], row["frame"]))
@@ -340,6 +341,13 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 def _read_alone(task: Task) -> list[dict[str, Any]]:
     with _pool(1) as pool:
+        try:
+            pool.submit(int).result()
+        except BrokenProcessPool:  # not the file's fault: without this, every file would be called unreadable
+            raise CovidpipeError(
+                "Worker processes cannot be started. Wanted: enough memory, and a main module that can be imported "
+                "(a script from standard input cannot)."
+            ) from None
         try:
             return pool.submit(read_rows, task).result()
         except BrokenProcessPool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +175,9 @@ def test_slices_are_ordered_by_position_else_by_instance():
     rows = [row(None, 7), row(None, 3)]
     ingest._place(rows)
     assert [(r["slice_index"], r["slice_spacing_mm"]) for r in rows] == [(1, 9.0), (0, 9.0)]
+    rows = [row(4.0, 1, slice_index=8), row(1.0, 2, slice_index=9)]
+    ingest._place(rows)
+    assert [(r["slice_index"], r["slice_spacing_mm"]) for r in rows] == [(8, 3.0), (9, 3.0)]
     rows = [row(None, None), row(1.0, 3)]
     ingest._place(rows)
     assert [r["slice_index"] for r in rows] == [None, None]
@@ -193,6 +198,14 @@ def test_a_crash_of_a_decoder_costs_one_file(monkeypatch, tmp_path):
     rows = [row for rows in ingest._in_parallel(tasks) for row in rows]
     assert [row["path"] for row in rows] == names
     assert [row["path"] for row in rows if row["reason"] == "unreadable"] == ["poison.png"]
+
+
+def test_workers_that_cannot_start_are_not_blamed_on_the_files(folder):
+    script = "from covidpipe.stages.ingest import inspect; from pathlib import Path; inspect(Path({!r}))"
+    ended = subprocess.run(
+        [sys.executable, "-"], input=script.format(str(folder)), capture_output=True, text=True, check=False
+    )
+    assert "Worker processes cannot be started" in ended.stderr
 
 
 @pytest.mark.real_data

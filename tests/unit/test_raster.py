@@ -72,8 +72,9 @@ def test_white_is_zero_is_inverted(tmp_path):
 def test_signed_tiff_in_hounsfield_units(tmp_path):
     hu = np.linspace(-3000, 800, 80 * 96).astype(np.int16).reshape(80, 96)
     tifffile.imwrite(tmp_path / "a.tif", hu)
-    image = read_image(tmp_path / "a.tif", modality="ct")
-    assert (image.intensity, int(image.array.min())) == ("hounsfield", -1024)
+    for modality in ("ct", None):
+        image = read_image(tmp_path / "a.tif", modality=modality)
+        assert (image.modality, image.intensity, int(image.array.min())) == ("ct", "hounsfield", -1024)
 
 
 @pytest.mark.parametrize(
