@@ -29,7 +29,7 @@ demo: env ## everything on synthetic patients, offline: read, train, quantify, r
 	@mkdir -p results/demo
 	@snakemake demo --profile workflow/profiles/local --configfile config/demo.yaml > results/demo/snakemake.log 2>&1 \
 		|| { tail -n 40 results/demo/snakemake.log; echo "The demo stopped; all of its log: results/demo/snakemake.log"; exit 1; }
-	@covidpipe show --config results/demo/config.yaml
+	@covidpipe show --config config/demo.yaml
 
 test: env ## the test suite (under 5 minutes); real images are read where they are found
 	@echo "Running the tests (real images: COVIDPIPE_DATA or ../shared/data) ..."
@@ -52,7 +52,7 @@ weights: env ## train the small networks that ship with the package, from the re
 	@echo "Training config/real_ct.yaml and config/real_cxr.yaml; weights go to covidpipe/weights."
 	@for study in real_ct real_cxr; do \
 		snakemake evaluate --profile workflow/profiles/local --configfile config/$$study.yaml || exit 1; \
-		covidpipe ship --config results/$$study/config.yaml --out covidpipe/weights || exit 1; \
+		covidpipe ship --config config/$$study.yaml --out covidpipe/weights || exit 1; \
 	done
 
 lock: ## write envs/*.lock anew from pyproject.toml (needs uv)

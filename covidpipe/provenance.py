@@ -69,6 +69,8 @@ def code_fingerprint(stage: str, *also: str) -> str:
     digest = hashlib.sha256()
     for module in sorted(_reachable((f"covidpipe.stages.{stage}", *also))):
         digest.update(module.encode() + b"\0" + _source(module).read_bytes())
+        for data in _data(module):
+            digest.update(data.name.encode() + b"\0" + data.read_bytes())
     for table in STAGE_TABLES[stage]:
         digest.update(TABLES[table].fingerprint().encode())
     return digest.hexdigest()[:16]
@@ -95,6 +97,14 @@ def _imports(module: str) -> tuple[str, ...]:
             found.add(node.module)
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
     return tuple(m for m in found if m.startswith("covidpipe.") and m not in PLUMBING and _source(m).exists())
+
+
+def _data(module: str) -> list[Path]:
+    """Data files of the package that a module reads by name: coefficients, templates, styles."""
+    source = _source(module)
+    text = source.read_text(encoding="utf-8")
+    beside = [p for p in source.parent.rglob("*") if p.suffix in (".json", ".j2", ".css", ".js")]
+    return sorted(path for path in beside if f'"{path.name}"' in text)
 
 
 def _source(module: str) -> Path:
