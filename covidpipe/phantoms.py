@@ -238,15 +238,15 @@ class Waves:
     def on(self, grid: Grid) -> Floats:
         """Values at every point of `grid`, float32.
 
-        A plane wave is a product of one factor an axis, so that the sum over waves is one matrix product. In double
+        A plane wave is a product of one factor an axis, so that the sum over waves is a matrix product; one for each
+        row, because BLAS starts threads for a large one, which get in the way of other patients' processes. In double
         precision: rounding that differs between machines then stays far from the last bit of a Hounsfield unit.
         """
         kz, ky, kx = self.vectors.T
-        up_and_down = np.exp(1j * (grid.z.reshape(-1, 1, 1) * kz + grid.y.reshape(1, -1, 1) * ky + self.phases))
-        slices, rows, n = up_and_down.shape
-        down, across = up_and_down.reshape(-1, n), np.exp(1j * kx[:, None] * grid.x.ravel())
-        total = np.hstack([down.real, -down.imag]) @ np.vstack([across.real, across.imag])
-        return (np.sqrt(2 / n) * total).reshape(slices, rows, -1).astype(np.float32)
+        down = np.exp(1j * (grid.y.reshape(-1, 1, 1) * ky + grid.z.reshape(1, -1, 1) * kz + self.phases))
+        across = np.exp(1j * kx[:, None] * grid.x.ravel())
+        total = np.concatenate([down.real, -down.imag], axis=2) @ np.concatenate([across.real, across.imag])
+        return (np.sqrt(2 / len(kx)) * total).swapaxes(0, 1).astype(np.float32, order="C")
 
 
 @dataclass(frozen=True)
