@@ -11,6 +11,7 @@ from covidpipe.datasets import coronacases, covid_cxr
 from covidpipe.errors import BadInput
 from covidpipe.io.read import read_image
 from covidpipe.modality import features, guess_modality
+from covidpipe.phantoms import phantom_volume, project
 
 
 def ellipse(size: int, row: float, column: float, height: float, width: float) -> np.ndarray:
@@ -60,3 +61,11 @@ def test_right_on_real_images_that_it_never_saw(real_data: Path):
             right += guess == truth
         assert seen > 20
         assert right >= 0.97 * seen, truth
+
+
+@pytest.mark.parametrize("window", [(-1350, 150), (-160, 240), (-1000, 400)])
+def test_right_on_phantoms_that_it_never_saw(window):
+    phantom = phantom_volume(1000, size=128, slices=4)
+    for hu in phantom.hu:
+        assert guess_modality(np.clip(hu, *window))[0] == "ct"
+    assert guess_modality(project(phantom).image)[0] == "xr"

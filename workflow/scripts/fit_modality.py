@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from covidpipe import phantoms
 from covidpipe.datasets import coronacases, covid_cxr, cxr_lungs, medseg829
 from covidpipe.errors import BadInput
 from covidpipe.io.read import read_image
@@ -21,14 +23,15 @@ from covidpipe.modality import COEFFICIENTS, SIDE, features
 
 SEED = 20201122
 EACH = 200  # images of a dataset: none outweighs the others
+PHANTOMS = 16  # synthetic patients
 COPIES = 6  # augmented copies of an image
 
 
 def augmented(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """What uploaders do to images: turn, mirror, invert, crop, frame, and change the window."""
     image = image.astype(np.float64)
-    if image.min() < -200:  # Hounsfield units: from soft tissue to bone windows
-        level, half = random.uniform(-100, 500), random.uniform(200, 1200)
+    if image.min() < -200:  # Hounsfield units: lung, soft tissue and bone windows
+        level, half = random.uniform(-700, 500), random.uniform(200, 1200)
         image = np.clip(image, level - half, level + half)
     image = (image - image.min()) / (image.max() - image.min())
     rows, columns = image.shape
@@ -74,6 +77,23 @@ def images(data: Path, random: np.random.Generator) -> list[tuple[Path, str]]:
     return odd + found + [(path, "xr") for path in _some(children, random)]
 
 
+def arrays(data: Path, random: np.random.Generator) -> Iterator[tuple[np.ndarray, str]]:
+    """Real images; those that ingest would refuse are left out."""
+    for path, modality in images(data, random):
+        try:
+            yield read_image(path, modality=modality).array, modality
+        except BadInput:
+            continue
+
+
+def drawn() -> Iterator[tuple[np.ndarray, str]]:
+    """Synthetic chests: the same bodies as slices and as films."""
+    for seed in range(PHANTOMS):
+        phantom = phantoms.phantom_volume(seed, size=128, slices=8)
+        yield from ((image, "ct") for image in phantom.hu)
+        yield phantoms.project(phantom).image, "xr"
+
+
 def _some(items: list, random: np.random.Generator) -> list:
     return [items[i] for i in sorted(random.choice(len(items), min(EACH, len(items)), replace=False))]
 
@@ -82,11 +102,7 @@ def main() -> None:
     random = np.random.default_rng(SEED)
     data = Path(os.environ.get("COVIDPIPE_DATA") or "../shared/data")
     rows, truth = [], []
-    for path, modality in images(data, random):
-        try:
-            array = read_image(path, modality=modality).array
-        except BadInput:
-            continue
+    for array, modality in (*arrays(data, random), *drawn()):
         for copy in range(1 + COPIES):
             rows.append(features(augmented(array, random) if copy else array))
             truth.append(modality == "ct")
