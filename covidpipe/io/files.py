@@ -34,7 +34,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         yield partial
-        _sync(partial)
+        _sync_tree(partial)
         if path.is_dir():
             shutil.rmtree(path)
         partial.replace(path)
@@ -46,14 +46,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def _sync_tree(path: Path) -> None:
+    for item in [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else []:
+        _sync(item)
+    _sync(path)
+
+
 def _sync(path: Path) -> None:
-    inside = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else []
-    for item in (*inside, path):
-        handle = os.open(item, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -11,7 +11,7 @@ rule phantoms:
         benchmark_of("phantoms", "{phantoms}")
     conda:
         CONDA
-    threads: 1
+    threads: 8
     resources:
         mem_mb=grow_with_attempt(4_000),
         runtime=grow_with_attempt(30),
