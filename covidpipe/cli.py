@@ -183,7 +183,8 @@ def _stage_commands(commands: Any) -> None:
     command.add_argument("--shard", type=int, required=True)
     command = stage("collect", _collect, "one table of all shards", "cohort", "--config", "--images", "--out")
     command.add_argument("shards", type=Path, nargs="+", metavar="SHARD_TABLE")
-    stage("score", _score, "errors against true masks", "cohort", "--config", "--images", "--table", "--out")
+    command = stage("score", _score, "errors against true masks", "cohort", "--config", "--images", "--table", "--out")
+    command.add_argument("--masks", type=Path, nargs="+", required=True)
     command = stage("report", _report, "one HTML page", "cohort", "--config", "--images", "--table", "--out")
     command.add_argument("--masks", type=Path, nargs="*", default=[])
     command.add_argument("--metrics", type=Path, nargs="*", default=[])
@@ -388,7 +389,7 @@ def _score(given: argparse.Namespace) -> None:
     config, cohort = _cohort_of(given)
     from covidpipe.stages import score
 
-    score.run(config, cohort, given.images, given.table, given.out)
+    score.run(config, cohort, given.images, given.table, given.masks, given.out)
 
 
 def _report(given: argparse.Namespace) -> None:

@@ -126,8 +126,8 @@ def follow(command: list[str], log: Path) -> None:
     faults: list[str] = []
     done = ""
     # A group of its own: one Ctrl-C, or a closed terminal, reaches Snakemake and its jobs exactly once, through us.
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, signal.default_int_handler)
+    endings = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(ending, signal.default_int_handler) for ending in endings]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True
     )
@@ -151,6 +151,9 @@ def follow(command: list[str], log: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)
         process.wait()
         raise
+    finally:
+        for ending, handler in zip(endings, before, strict=True):
+            signal.signal(ending, handler)
     told = "\n".join(f"  {line}" for line in dict.fromkeys(faults))
     raise CovidpipeError(
         f"The run stopped. Its log is {log}.\n{told}\nMend this and run the same command: it goes on from what is done."
@@ -166,7 +169,7 @@ def show(config: Config) -> None:
         if summary.exists():
             print("\nagainst the true masks:")
             for row in read_frame(summary, METRICS_SUMMARY).to_dict("records"):
-                print(f"  {row['subject']:<10} {row['measure']:<28} {_interval(row)}")
+                print(f"  {row['subject']:<24} {row['measure']:<24} {_interval(row)}")
         print(f"\ntable   {_short(folder / 'infection.parquet')}\nreport  {_short(folder / 'report.html')}")
 
 

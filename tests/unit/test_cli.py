@@ -112,3 +112,33 @@ def test_a_cohort_that_is_not_there_or_would_eat_its_own_output_is_refused(tmp_p
         cohort.config_for(tmp_path / "none", tmp_path / "out", **options())
     with pytest.raises(UsageError, match="lies inside"):
         cohort.config_for(tmp_path, tmp_path / "out", **options())
+
+
+SAYS = """
+print("[Sun Nov 22 08:00:15 2026]"); print("Job 3: Reading the images of x"); print("Reason: Missing output files: o")
+print("1 of 4 steps (25%) done"); print("Job 4: Segmenting x, shard 00000")
+"""
+
+
+def test_a_run_is_told_in_one_line_for_each_job(tmp_path, capsys):
+    cohort.follow([sys.executable, "-c", SAYS], tmp_path / "log")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ", 1)[1].strip() for line in (line.lstrip() for line in lines)] == [
+        "Reading the images of x",
+        "Segmenting x, shard 00000  (1 of 4 done)",
+    ]
+    assert "Reason: Missing output files" in (tmp_path / "log").read_text()
+
+
+def test_a_run_that_failed_is_told_by_its_faults_and_its_log(tmp_path):
+    fails = SAYS + "print('covidpipe: x.zip: not an archive.'); raise SystemExit(1)"
+    with pytest.raises(
+        CovidpipeError, match=r"Its log is .*log\.\n  covidpipe: x\.zip: not an archive\.\n.*same command"
+    ):
+        cohort.follow([sys.executable, "-c", fails], tmp_path / "log")
+
+
+def test_without_the_projects_snakefile_it_says_where_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(cohort.covidpipe, "__file__", str(tmp_path / "covidpipe" / "__init__.py"))
+    with pytest.raises(CovidpipeError, match="make env"):
+        cohort.snakefile()

@@ -79,7 +79,7 @@ def recipe_name(wildcards):
 
 
 def cohort_name(wildcards):
-    return jobs.cohort_at(STUDY, wildcards.cohort_out)
+    return wildcards.get("name") or jobs.cohort_at(STUDY, wildcards.cohort_out)
 
 
 def images_of_cohort(wildcards):
@@ -111,17 +111,6 @@ def models_of_cohort(wildcards):
         return jobs.cohort_models(STUDY, cohort_name(wildcards))
     except CovidpipeError as error:
         raise WorkflowError(str(error)) from None
-
-
-def splits_of_cohort(wildcards):
-    """Folds of the data that the cohort's networks were trained on: the table tells which images they have seen."""
-    recipes = [
-        STUDY.training[name]
-        for name in jobs.cohort_recipes(STUDY, cohort_name(wildcards))
-    ]
-    return sorted(
-        {paths.split(STUDY, recipe.dataset, recipe.protocol) for recipe in recipes}
-    )
 
 
 def metrics_of_cohort(wildcards):

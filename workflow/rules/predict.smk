@@ -5,10 +5,10 @@ rule predict:
     input:
         images=images_of_cohort,
         models=models_of_cohort,
-        splits=splits_of_cohort,
     output:
         masks=directory("{cohort_out}/shards/{shard}/masks.zarr"),
         index="{cohort_out}/shards/{shard}/index.parquet",
+        run="{cohort_out}/shards/{shard}/run.json",
     log:
         "{cohort_out}/logs/predict/{shard}.log",
     benchmark:

@@ -3,8 +3,9 @@
 
 rule score:
     input:
-        images=RESULTS / "ingest" / "{name}" / "images.parquet",
+        images=images_of_cohort,
         table=table_of_cohort,
+        masks=shard_files("masks.zarr"),
     output:
         images=RESULTS / "metrics" / "cohorts" / "{name}" / "images.parquet",
         summary=RESULTS / "metrics" / "cohorts" / "{name}" / "summary.parquet",
@@ -22,9 +23,10 @@ rule score:
         code=code_of("score"),
         settings=settings_of("score"),
         config_file=CONFIG_FILE,
+        masks=folders_of("masks"),
         out=subpath(output.summary, parent=True),
     message:
         "Comparing {wildcards.name} with its true masks"
     shell:
         "covidpipe score {wildcards.name} --config {params.config_file:q} --images {input.images:q} "
-        "--table {input.table:q} --out {params.out:q} > {log:q} 2>&1"
+        "--table {input.table:q} --masks {params.masks:q} --out {params.out:q} > {log:q} 2>&1"
