@@ -236,7 +236,7 @@ def _show(given: argparse.Namespace) -> None:
 
 
 def _models(given: argparse.Namespace) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": spec.name,
             "task": spec.tasks[0],
