@@ -272,10 +272,9 @@ def open_store(folder: str | Path) -> Store:
     for name, spec in SPECS.items():
         if (folder / name / "zarr.json").is_file():
             index = read_frame(folder / INDEX, spec)
-            group = zarr.open_group(folder / name, mode="r")
-            # Not group.arrays(): it warns of every other file, such as the time stamp that Snakemake leaves there.
-            names = sorted(path.parent.name for path in (folder / name).glob("*/zarr.json"))
-            arrays = {array: group[array] for array in names}
+            # Not Group.arrays(): it warns of every other file, such as the time stamp that Snakemake leaves there.
+            found = sorted(path.parent for path in (folder / name).glob("*/zarr.json"))
+            arrays = {path.name: zarr.open_array(path, mode="r") for path in found}
             if any(array.shape[0] != len(index) for array in arrays.values()):
                 raise BadTable(f"{folder}: {INDEX} and {name} differ in length. Delete the folder and run again.")
             return Store(folder, index, arrays)

@@ -29,8 +29,8 @@ def augment(
     would put the heart on the other side and is never done.
     """
     rows, columns = image.shape
-    matrix = cv2.getRotationMatrix2D((columns / 2, rows / 2), rng.uniform(-12, 12), rng.uniform(0.8, 1.2))
-    matrix[:, 2] += rng.uniform(-0.06, 0.06, 2) * (columns, rows)
+    matrix = np.asarray(cv2.getRotationMatrix2D((columns / 2, rows / 2), rng.uniform(-12, 12), rng.uniform(0.8, 1.2)))
+    matrix[:, 2] += rng.uniform(-0.06, 0.06, 2) * np.array([columns, rows])
     image = cv2.warpAffine(image, matrix, (columns, rows), flags=cv2.INTER_LINEAR)
     if masks is not None:
         masks = cv2.warpAffine(masks, matrix, (columns, rows), flags=cv2.INTER_NEAREST)
