@@ -154,6 +154,8 @@ def fit(
     else:
         loss = segmentation_loss(schedule.loss, weights or (1.0, 1.0))
     model.compile(make_optimizer(schedule, len(batches)), loss=loss)
+    # Otherwise the first step makes hundreds of variables inside the graph and traces it twice.
+    model.optimizer.build(model.trainable_variables)
     keep = KeepBest(validation, recipe.channels, schedule.epochs)
     model.fit(batches, epochs=schedule.epochs, verbose=0, shuffle=False, callbacks=[keep])
     model.set_weights(keep.best_weights)
