@@ -74,6 +74,42 @@ Made by `{record["command"]}`, covidpipe {record["covidpipe"]}, code `{record["c
 - A width below 1 and a short schedule are for small machines; they are not the papers' networks at their best.
 - Trained on one collection: other scanners, windows, ages and diseases may fail without a warning.
 - A percentage of one slice is not the percentage of a patient.
-
-Test figures stand in the metrics folder of the same run, and below where they were added at release.
 """
+
+
+def with_test_results(card: str, summary: list[dict[str, Any]]) -> str:
+    """The card with the rows of a METRICS_SUMMARY table: what the network did on patients it had not seen.
+
+    Parameters
+    ----------
+    card : str
+    summary : list of dict
+        Rows of the METRICS_SUMMARY table, trivial controls included.
+
+    Returns
+    -------
+    str
+    """
+    rows = "\n".join(map(_result, summary))
+    return f"""{card}
+## Results on the test part
+
+Intervals are 95 %: Wilson's for proportions (k/n), else by resampling patients, and with few patients too narrow.
+Rows without a hash are answers that need no network.
+
+| subject | measure | value | interval | n | patients |
+|---|---|---|---|---|---|
+{rows}
+"""
+
+
+def _result(row: dict[str, Any]) -> str:
+    trials = f"{row['n']}" if row["k"] is None else f"{row['k']}/{row['n']}"
+    interval = f"{_number(row['low'])} to {_number(row['high'])}"
+    return (
+        f"| {row['subject']} | {row['measure']} | {_number(row['value'])} | {interval} | {trials} | {row['patients']} |"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
