@@ -18,7 +18,7 @@ from covidpipe.config import Config
 from covidpipe.errors import BadTable
 from covidpipe.io.files import file_sha256, read_table, write_json, write_pieces, write_table, write_text
 from covidpipe.provenance import command_line, run_record
-from covidpipe.quantify.percentages import percent
+from covidpipe.quantify.patients import patient_counts, patient_rows
 from covidpipe.schemas import IMAGES, INFECTION, PATIENTS, REASONS, REJECTED, SCHEMA_VERSION, codebook, resource
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,6 @@ NO_LONGER_READABLE = (
     "The file was read at ingest, but it had changed or was gone when the image was quantified: restore it, or ingest "
     "the cohort again."
 )
-PATIENT = ["cohort", "patient_id", "study_id", "modality", "method"]
-COUNTS = ("images", "images_refused", "lung_px", "infected_px")
 
 
 def run(config: Config, cohort: str, images: Path, shards: list[Path], out: Path) -> None:
@@ -108,35 +106,6 @@ def whole(shards: list[Path], image_ids: list[str], methods: list[str], cohort: 
             f"Cohort `{cohort}`: wanted {len(image_ids)} images x {len(methods)} methods, found {done} images in "
             f"{len(shards)} shards. Run quantify for the missing shards and give them all."
         )
-
-
-def patient_counts(piece: pa.Table) -> pa.Table:
-    """Images and pixels of each known patient in a part of the infection table."""
-    piece = piece.filter(pc.is_valid(piece["patient_id"]))
-    told = pc.is_valid(piece["infection_percent"])
-    columns = {
-        "images": told,
-        "images_refused": pc.invert(told),
-        "lung_px": pc.if_else(told, piece["lung_px"], 0),
-        "infected_px": pc.if_else(told, piece["infected_px"], 0),
-    }
-    keys = piece.select(PATIENT)
-    for name, values in columns.items():
-        keys = keys.append_column(name, pc.cast(values, pa.int64()))
-    return _summed(keys)
-
-
-def patient_rows(counts: list[pa.Table]) -> list[dict[str, Any]]:
-    """Rows of PATIENTS from the counts of all parts."""
-    if not counts:
-        return []
-    rows = _summed(pa.concat_tables(counts)).to_pylist()
-    return [row | {"infection_percent": percent(row["infected_px"], row["lung_px"])} for row in rows]
-
-
-def _summed(table: pa.Table) -> pa.Table:
-    summed = table.group_by(PATIENT).aggregate([(name, "sum") for name in COUNTS])
-    return summed.rename_columns([name.removesuffix("_sum") for name in summed.column_names])
 
 
 def unreadable(piece: pa.Table) -> set[str]:

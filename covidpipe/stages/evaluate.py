@@ -18,8 +18,8 @@ from covidpipe.metrics import classification, segmentation
 from covidpipe.metrics.intervals import bootstrap_by_group, wilson
 from covidpipe.provenance import run_record, set_seed
 from covidpipe.quantify import infection_percent
-from covidpipe.schemas import IMAGES, METRICS_IMAGES, METRICS_SUMMARY
-from covidpipe.stages.train import MASK, labelled_parts
+from covidpipe.schemas import IMAGES, METRICS_IMAGES, METRICS_SUMMARY, SPLIT
+from covidpipe.training.labelled import MASK, labelled_parts
 
 BATCH = 32
 
@@ -45,7 +45,7 @@ def run(config: Config, recipe_name: str, model: Path, store: Path, split: Path,
     set_seed(config.seed)
     recipe = config.training[recipe_name]
     opened = open_store(store)
-    rows = labelled_parts(opened, split, recipe, config.folds)
+    rows = labelled_parts(opened.index, read_frame(split, SPLIT), recipe, config.folds)
     test = rows["test"].reset_index(drop=True)
     patients = read_frame(images, IMAGES)[["image_id", "patient_id"]]
     test = test.merge(patients, on="image_id", validate="one_to_one")

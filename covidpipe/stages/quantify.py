@@ -7,21 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from covidpipe import __version__
 from covidpipe.config import Config
 from covidpipe.errors import BadTable
-from covidpipe.harmonize import Transform
 from covidpipe.io.files import read_table, write_table
-from covidpipe.io.store import INDEX, Store, open_store
+from covidpipe.io.masks import native_masks
+from covidpipe.io.store import Store, open_store
 from covidpipe.quantify.percentages import quantify_image, refusal, rejected
 from covidpipe.records import shard_rows
-from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, SCHEMA_VERSION
+from covidpipe.schemas import IMAGES, INFECTION, SCHEMA_VERSION
 
 log = logging.getLogger(__name__)
 
-READ_AHEAD = 64  # masks in memory at a time
 # Columns that are those of the image table, and of the mask index.
 OF_IMAGE = ("image_id", "patient_id", "study_id", "series_id", "slice_index", "modality", "source_sha256")
 OF_INDEX = ("covid_probability", "covid_positive", "split", "classifier_id", "lung_model_id", "infection_model_id")
@@ -91,18 +88,6 @@ def _measure(store: Store, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any
             screened_negative="screened_negative" in entry["reasons"],
             warnings=tuple(row["warnings"] or ()),
         )
-
-
-def native_masks(store: Store) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
-    """Each index row of a mask store, with its lung and infection mask on the image's native grid (bool)."""
-    entries = read_table(store.folder / INDEX, MASK_INDEX).to_pylist()
-    for start in range(0, len(entries), READ_AHEAD):
-        some = entries[start : start + READ_AHEAD]
-        positions = [entry["n"] for entry in some]
-        lungs, infections = (store.read(name, positions) > 0 for name in ("lung_mask", "infection_mask"))
-        for entry, lung, infection in zip(some, lungs, infections, strict=True):
-            transform = Transform(**{name: entry[name] for name in Transform.__dataclass_fields__})
-            yield entry, transform.to_native(lung), transform.to_native(infection)
 
 
 def _spacing(row: dict[str, Any]) -> tuple[float, float] | None:

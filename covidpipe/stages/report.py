@@ -19,9 +19,9 @@ from covidpipe.io.files import read_table, write_text
 from covidpipe.io.read import read_image
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import INDEX, open_store
+from covidpipe.quantify.patients import patient_counts, patient_rows
 from covidpipe.report import overlays, page
 from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, METRICS_SUMMARY
-from covidpipe.stages.collect import patient_counts, patient_rows
 
 log = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ import numpy as np
 from covidpipe.config import Config
 from covidpipe.errors import BadConfig, BadInput, BadTable
 from covidpipe.io.files import read_table, write_json, write_table
+from covidpipe.io.masks import native_masks
 from covidpipe.io.read import read_mask
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import open_store
@@ -24,7 +25,6 @@ from covidpipe.metrics.segmentation import dice_of_counts, overlap
 from covidpipe.provenance import command_line, run_record
 from covidpipe.quantify import infection_percent
 from covidpipe.schemas import IMAGES, INFECTION, METRICS_IMAGES, METRICS_SUMMARY
-from covidpipe.stages.quantify import native_masks
 
 log = logging.getLogger(__name__)
 

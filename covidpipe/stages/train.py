@@ -5,58 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from covidpipe.config import Config, Recipe
-from covidpipe.errors import BadConfig
+from covidpipe.config import Config
 from covidpipe.io.files import file_sha256, read_frame, replacing, write_json, write_table, write_text
 from covidpipe.io.keras_files import save_model
-from covidpipe.io.store import Store, open_store
+from covidpipe.io.store import open_store
 from covidpipe.provenance import available_cores, command_line, run_record, set_seed
 from covidpipe.registry import DATASETS, REGIMES
 from covidpipe.schemas import HISTORY, IMAGES, SPLIT
-from covidpipe.splits import check_no_leak, parts
 from covidpipe.training.card import model_card
+from covidpipe.training.labelled import labelled_parts, read_labelled
 
 log = logging.getLogger(__name__)
-
-TRUTH_COLUMN = {"classify": "label", "segment_lungs": "has_lung_mask", "segment_infection": "has_infection_mask"}
-MASK = {"segment_lungs": "lung_mask", "segment_infection": "infection_mask"}
-
-
-def labelled_parts(store: Store, split: Path, recipe: Recipe, folds: int) -> dict[str, Any]:
-    """Positions, groups and parts of the store's images that carry the truth which `recipe` needs.
-
-    Returns
-    -------
-    dict of str to pandas.DataFrame
-        ``train``, ``validation`` and ``test``, each with columns n, image_id, group.
-    """
-    truth = store.index[TRUTH_COLUMN[recipe.task]]
-    known = truth.notna() if recipe.task == "classify" else truth
-    rows = store.index[known.to_numpy(bool)].merge(read_frame(split, SPLIT), on="image_id", validate="one_to_one")
-    rows["part"] = parts(rows["fold"].to_numpy(int), recipe.fold, folds)
-    if recipe.protocol == "grouped":
-        check_no_leak(rows["group"].to_numpy(str), rows["part"].to_numpy(str))
-    found = {name: rows[rows["part"] == name].sort_values("n") for name in ("train", "validation", "test")}
-    for name in ("train", "validation"):
-        if found[name].empty:
-            raise BadConfig(
-                f"Training {recipe.model} on {recipe.dataset}: the {name} part of fold {recipe.fold} has no image with "
-                f"a truth for {recipe.task}. Choose another fold, fewer folds, or a dataset with such masks or labels."
-            )
-    return found
-
-
-def read_labelled(store: Store, rows: Any, task: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 (n, rows, columns) and their truth, uint8 labels (n,) or masks (n, rows, columns)."""
-    positions = rows["n"].to_numpy(int)
-    images = store.read("image", positions)
-    if task == "classify":
-        return images, rows["label"].to_numpy(bool).astype(np.uint8)
-    return images, (store.read(MASK[task], positions) > 0).astype(np.uint8)
 
 
 def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path, out: Path) -> None:
@@ -84,7 +46,7 @@ def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path
     schedule = config.schedules[recipe.schedule]
     regime = REGIMES[recipe.regime]
     opened = open_store(store)
-    rows = labelled_parts(opened, split, recipe, config.folds)
+    rows = labelled_parts(opened.index, read_frame(split, SPLIT), recipe, config.folds)
     part = {
         name: Labelled(*read_labelled(opened, rows[name], recipe.task), rows[name]["group"].to_numpy(str))
         for name in ("train", "validation")

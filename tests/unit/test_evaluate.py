@@ -10,10 +10,10 @@ import pytest
 
 from covidpipe.config import Recipe
 from covidpipe.errors import BadConfig, PatientLeak
-from covidpipe.io.files import to_table, write_table
-from covidpipe.schemas import METRICS_IMAGES, METRICS_SUMMARY, SPLIT
+from covidpipe.io.files import to_table
+from covidpipe.schemas import METRICS_IMAGES, METRICS_SUMMARY
 from covidpipe.stages.evaluate import judge_labels, judge_masks
-from covidpipe.stages.train import labelled_parts
+from covidpipe.training.labelled import labelled_parts
 
 
 class Network:
@@ -101,17 +101,16 @@ def test_labels_by_hand():
 RECIPE = Recipe(task="segment_lungs", dataset="phantom-ct", model="nabla3", regime="scratch", image_size=32)
 
 
-def split_of(tmp_path, groups, folds):
+def split_of(groups, folds):
     ids = [f"i{i}" for i in range(len(groups))]
-    rows = [{"image_id": i, "group": g, "fold": f} for i, g, f in zip(ids, groups, folds, strict=True)]
-    write_table(tmp_path / "split.parquet", rows, SPLIT)
+    split = pd.DataFrame({"image_id": ids, "group": groups, "fold": folds})
     index = pd.DataFrame({"n": range(len(ids)), "image_id": ids, "has_lung_mask": [True] * (len(ids) - 1) + [False]})
-    return SimpleNamespace(index=index), tmp_path / "split.parquet"
+    return index, split
 
 
-def test_parts_hold_the_images_with_a_truth(tmp_path):
-    opened, split = split_of(tmp_path, list("aabbccd"), [0, 0, 1, 1, 2, 2, 2])
-    rows = labelled_parts(opened, split, RECIPE, 3)
+def test_parts_hold_the_images_with_a_truth():
+    index, split = split_of(list("aabbccd"), [0, 0, 1, 1, 2, 2, 2])
+    rows = labelled_parts(index, split, RECIPE, 3)
     assert {name: list(part["image_id"]) for name, part in rows.items()} == {
         "test": ["i0", "i1"],
         "validation": ["i2", "i3"],
@@ -119,13 +118,13 @@ def test_parts_hold_the_images_with_a_truth(tmp_path):
     }
 
 
-def test_a_patient_in_two_parts_is_refused_by_name(tmp_path):
-    opened, split = split_of(tmp_path, list("aabbbcc"), [0, 0, 1, 1, 2, 2, 2])
+def test_a_patient_in_two_parts_is_refused_by_name():
+    index, split = split_of(list("aabbbcc"), [0, 0, 1, 1, 2, 2, 2])
     with pytest.raises(PatientLeak, match="b"):
-        labelled_parts(opened, split, RECIPE, 3)
+        labelled_parts(index, split, RECIPE, 3)
 
 
-def test_an_empty_part_says_what_would_work(tmp_path):
-    opened, split = split_of(tmp_path, list("aabbccd"), [0, 0, 2, 2, 2, 2, 2])
+def test_an_empty_part_says_what_would_work():
+    index, split = split_of(list("aabbccd"), [0, 0, 2, 2, 2, 2, 2])
     with pytest.raises(BadConfig, match=r"validation part of fold 0 has no image.*Choose another fold"):
-        labelled_parts(opened, split, RECIPE, 3)
+        labelled_parts(index, split, RECIPE, 3)
