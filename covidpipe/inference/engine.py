@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from covidpipe import paths
 from covidpipe.config import Config, Roles
 from covidpipe.errors import CovidpipeError
 from covidpipe.io.files import file_sha256, read_json
-from covidpipe.provenance import PACKAGE, available_cores, set_seed
+from covidpipe.provenance import PACKAGE
 from covidpipe.registry import TASKS
 
 if TYPE_CHECKING:
@@ -71,20 +70,6 @@ class LoadedModel:
             found = np.asarray(self.network.predict_on_batch(padded))[..., -1]
             probabilities[start : start + batch] = found[: len(some)]
         return probabilities
-
-
-def prepare(seed: int) -> None:
-    """Bind the backend to the cores this process was given, and make its results repeatable."""
-    import keras
-
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        # RuntimeError: TensorFlow runs already, such as after a training in the same process; its threads then stay
-        with contextlib.suppress(RuntimeError):
-            tf.config.threading.set_intra_op_parallelism_threads(available_cores())
-            tf.config.threading.set_inter_op_parallelism_threads(available_cores())
-    set_seed(seed)
 
 
 def resolve(config: Config, modality: str) -> dict[str, Path]:

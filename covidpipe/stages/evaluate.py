@@ -16,7 +16,7 @@ from covidpipe.io.files import read_frame, replacing, write_json, write_table
 from covidpipe.io.store import Store, open_store
 from covidpipe.metrics import classification, segmentation
 from covidpipe.metrics.intervals import bootstrap_by_group, wilson
-from covidpipe.provenance import run_record, set_seed
+from covidpipe.provenance import prepare_backend, run_record
 from covidpipe.quantify import infection_percent
 from covidpipe.schemas import IMAGES, METRICS_IMAGES, METRICS_SUMMARY, SPLIT
 from covidpipe.training.labelled import MASK, labelled_parts
@@ -42,7 +42,7 @@ def run(config: Config, recipe_name: str, model: Path, store: Path, split: Path,
         Folder of images.parquet, summary.parquet and run.json.
     """
     started = time.time()
-    set_seed(config.seed)
+    prepare_backend(config.seed)
     recipe = config.training[recipe_name]
     opened = open_store(store)
     rows = labelled_parts(opened.index, read_frame(split, SPLIT), recipe, config.folds)

@@ -16,14 +16,14 @@ from covidpipe.config import Config
 from covidpipe.errors import BadInput
 from covidpipe.harmonize import Transform
 from covidpipe.inference import methods
-from covidpipe.inference.engine import LoadedModel, load_model_folder, prepare, resolve
+from covidpipe.inference.engine import LoadedModel, load_model_folder, resolve
 from covidpipe.inference.methods import Finding, Grid
 from covidpipe.io.files import file_sha256, read_table, write_json
 from covidpipe.io.image import Image
 from covidpipe.io.read import read_image
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import Block, creating
-from covidpipe.provenance import available_cores, command_line, run_record
+from covidpipe.provenance import available_cores, command_line, prepare_backend, run_record
 from covidpipe.quantify.percentages import refusal
 from covidpipe.records import shard_rows
 from covidpipe.registry import METHODS
@@ -58,7 +58,7 @@ def run(config: Config, cohort: str, images: Path, shard: int, out: Path) -> Non
         A network that the config names is missing or damaged.
     """
     started = time.time()
-    prepare(config.seed)
+    prepare_backend(config.seed)
     table = shard_rows(read_table(images, IMAGES), shard, config.shard_images)
     rows = table.filter(table["accepted"]).to_pylist()
     root = image_root(config.source_root(cohort), images.parent / "unpacked")

@@ -12,7 +12,7 @@ from covidpipe.config import Config
 from covidpipe.io.files import file_sha256, read_frame, replacing, write_json, write_table, write_text
 from covidpipe.io.keras_files import save_model
 from covidpipe.io.store import open_store
-from covidpipe.provenance import available_cores, command_line, run_record, set_seed
+from covidpipe.provenance import available_cores, command_line, prepare_backend, run_record
 from covidpipe.registry import DATASETS, REGIMES
 from covidpipe.schemas import HISTORY, IMAGES, SPLIT
 from covidpipe.training.card import model_card
@@ -38,7 +38,7 @@ def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path
         Folder, made whole or not at all.
     """
     started = time.time()
-    set_seed(config.seed)
+    prepare_backend(config.seed)
     from covidpipe.models import build
     from covidpipe.training.fit import Labelled, fit, static_weights
 

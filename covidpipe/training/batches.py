@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import keras
+from collections.abc import Iterator
+
 import numpy as np
 
 from covidpipe.training.augmentation import augment
@@ -32,8 +33,8 @@ def draw_weights(groups: np.ndarray) -> np.ndarray:
     return weights / weights.sum()
 
 
-class Batches(keras.utils.PyDataset):
-    """Augmented batches of one epoch after another.
+class Batches:
+    """Augmented batches of one epoch or another; every batch is full.
 
     Parameters
     ----------
@@ -44,44 +45,38 @@ class Batches(keras.utils.PyDataset):
     batch_size, channels : int
     seed : int
     images_per_epoch : int, optional
-        Images drawn for an epoch; all of them, once each, if None.
+        Images drawn for an epoch; all of them, once each, if None. The last batch is filled up with the epoch's first
+        images: a graph is traced for each shape of a batch.
     augmented : bool
     """
 
     def __init__(self, images, truth, groups, *, batch_size, channels, seed, images_per_epoch=None, augmented=True):
-        super().__init__()
         self.images, self.truth = images, truth
         self.weights = draw_weights(groups)
         self.batch_size, self.channels, self.seed = batch_size, channels, seed
         self.images_per_epoch = images_per_epoch
         self.augmented = augmented
-        self.epoch = 0
-        self._draw()
-
-    def _draw(self) -> None:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        n = len(self.images)
-        if self.images_per_epoch is None:
-            self.order = rng.permutation(n)
-        else:
-            self.order = rng.choice(n, self.images_per_epoch, p=self.weights)
 
     def __len__(self) -> int:
-        return -(-len(self.order) // self.batch_size)
+        return -(-(self.images_per_epoch or len(self.images)) // self.batch_size)
 
-    def __getitem__(self, index: int):
-        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        images, truth = self.images[chosen], self.truth[chosen]
-        if self.augmented:
-            images, truth = images.copy(), truth.copy()
-            for i in range(len(chosen)):
-                rng = np.random.default_rng([self.seed, self.epoch, index, i])
+    def epoch(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Batches of one epoch: inputs float32 (batch_size, rows, columns, channels), and their truth.
+
+        What is drawn and how it is changed depends on seed and epoch alone, so that any epoch can be made again.
+        """
+        rng = np.random.default_rng([self.seed, epoch])
+        if self.images_per_epoch is None:
+            order = rng.permutation(len(self.images))
+        else:
+            order = rng.choice(len(self.images), self.images_per_epoch, p=self.weights)
+        order = np.resize(order, len(self) * self.batch_size)
+        for start in range(0, len(order), self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            images, truth = self.images[chosen], self.truth[chosen]
+            for i in range(self.batch_size if self.augmented else 0):
                 if truth.ndim == 1:
                     images[i], _ = augment(images[i], None, rng)
                 else:
                     images[i], truth[i] = augment(images[i], truth[i], rng)
-        return to_input(images, self.channels), truth
-
-    def on_epoch_end(self) -> None:
-        self.epoch += 1
-        self._draw()
+            yield to_input(images, self.channels), truth

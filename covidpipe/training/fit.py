@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -25,6 +25,16 @@ class Labelled:
     images: np.ndarray
     truth: np.ndarray
     groups: np.ndarray
+
+
+@dataclass(frozen=True)
+class Best:
+    """The epoch whose weights are kept; of equals, the earliest."""
+
+    epoch: int = -1
+    score: float = -np.inf
+    weights: list[np.ndarray] = field(default_factory=list)
+    probability: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 def make_optimizer(schedule: Schedule, steps_per_epoch: int) -> keras.optimizers.Optimizer:
@@ -51,44 +61,14 @@ def make_optimizer(schedule: Schedule, steps_per_epoch: int) -> keras.optimizers
 
 def predict(model: keras.Model, images: np.ndarray, channels: int, batch_size: int = 16) -> np.ndarray:
     """Foreground (or COVID-19) probabilities, float32 (n,) or (n, rows, columns), a batch at a time."""
-    parts = [
-        np.asarray(model.predict_on_batch(to_input(images[i : i + batch_size], channels)))[..., -1]
-        for i in range(0, len(images), batch_size)
-    ]
+    parts = []
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        full = np.resize(batch, (batch_size, *batch.shape[1:]))  # one shape: a graph is traced for each
+        parts.append(
+            keras.ops.convert_to_numpy(model.predict_on_batch(to_input(full, channels)))[: len(batch), ..., -1]
+        )
     return np.concatenate(parts).astype(np.float32)
-
-
-class KeepBest(keras.callbacks.Callback):
-    """After each epoch, score the validation part, log one line, and remember the best weights.
-
-    The score is the pooled Dice for masks and the ROC AUC for labels; where validation holds one class only, minus
-    the loss. A tie keeps the earlier epoch.
-    """
-
-    def __init__(self, validation: Labelled, channels: int, epochs: int):
-        super().__init__()
-        self.validation, self.channels, self.epochs = validation, channels, epochs
-        self.rows: list[dict[str, Any]] = []
-        self.best_score, self.best_epoch = -np.inf, -1
-        self.best_weights: list[np.ndarray] = []
-        self.best_probability = np.zeros(0, np.float32)
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._started = time.monotonic()
-
-    def on_epoch_end(self, epoch, logs=None):
-        probability = predict(self.model, self.validation.images, self.channels)
-        measures = validation_measures(probability, self.validation.truth)
-        seconds = time.monotonic() - self._started
-        for part, values in (("train", {"loss": float((logs or {})["loss"])}), ("validation", measures)):
-            self.rows += [{"epoch": epoch, "part": part, "measure": k, "value": v} for k, v in values.items()]
-        score = measures["score"]
-        if score > self.best_score:
-            self.best_score, self.best_epoch = score, epoch
-            self.best_weights = self.model.get_weights()
-            self.best_probability = probability
-        said = " ".join(f"{name} {value:.4f}" for name, value in measures.items())
-        log.info("epoch %d/%d: loss %.4f, validation %s, %.1f s", epoch + 1, self.epochs, logs["loss"], said, seconds)
 
 
 def validation_measures(probability: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -153,13 +133,30 @@ def fit(
         loss = keras.losses.SparseCategoricalCrossentropy()
     else:
         loss = segmentation_loss(schedule.loss, weights or (1.0, 1.0))
-    model.compile(make_optimizer(schedule, len(batches)), loss=loss)
+    model.compile(make_optimizer(schedule, len(batches)), loss=loss, jit_compile=False)
     # Otherwise the first step makes hundreds of variables inside the graph and traces it twice.
     model.optimizer.build(model.trainable_variables)
-    keep = KeepBest(validation, recipe.channels, schedule.epochs)
-    model.fit(batches, epochs=schedule.epochs, verbose=0, shuffle=False, callbacks=[keep])
-    model.set_weights(keep.best_weights)
-    return best_threshold(keep.best_probability, validation.truth), keep.best_epoch, keep.rows
+    history: list[dict[str, Any]] = []
+    best = Best()
+    for epoch in range(schedule.epochs):
+        started = time.monotonic()
+        # Not Model.fit: it feeds TensorFlow by a generator, which makes malloc give every tensor back to the system
+        # at once; a step then takes up to twice as long on a CPU.
+        model.reset_metrics()
+        for images, truth in batches.epoch(epoch):
+            loss_so_far = model.train_on_batch(images, truth)  # the mean since reset_metrics
+        mean_loss = float(loss_so_far)
+        probability = predict(model, validation.images, recipe.channels)
+        measures = validation_measures(probability, validation.truth)
+        for part, values in (("train", {"loss": mean_loss}), ("validation", measures)):
+            history += [{"epoch": epoch, "part": part, "measure": k, "value": v} for k, v in values.items()]
+        if measures["score"] > best.score:
+            best = Best(epoch, measures["score"], model.get_weights(), probability)
+        said = " ".join(f"{name} {value:.4f}" for name, value in measures.items())
+        seconds = time.monotonic() - started
+        log.info("epoch %d/%d: loss %.4f, validation %s, %.1f s", epoch + 1, schedule.epochs, mean_loss, said, seconds)
+    model.set_weights(best.weights)
+    return best_threshold(best.probability, validation.truth), best.epoch, history
 
 
 def static_weights(recipe_weighting: str, truth: np.ndarray) -> tuple[float, float] | None:

@@ -86,13 +86,34 @@ def test_batches_are_the_same_for_the_same_seed_and_differ_by_epoch():
     def make():
         return Batches(images, masks, groups, batch_size=4, channels=1, seed=3, images_per_epoch=7)
 
-    first, second = make(), make()
-    assert len(first) == 2
-    np.testing.assert_array_equal(first[1][0], second[1][0])
-    before = first[0][0].copy()
-    first.on_epoch_end()
-    assert not np.array_equal(before, first[0][0])
-    assert before.min() >= 0 and before.max() <= 1
+    batches = make()
+    assert len(batches) == 2
+    first, again, other = (list(b.epoch(e)) for b, e in ((batches, 0), (make(), 0), (batches, 1)))
+    assert [images.shape for images, _ in first] == [(4, 16, 16, 1)] * 2  # 7 drawn, the last batch filled up
+    for (images, truth), (same, same_truth) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(images, same)
+        np.testing.assert_array_equal(truth, same_truth)
+        assert images.min() >= 0 and images.max() <= 1
+    assert not np.array_equal(first[0][0], other[0][0])
+
+
+def test_an_epoch_without_a_number_sees_every_image():
+    from covidpipe.training.batches import Batches
+
+    images = np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
+    batches = Batches(
+        images,
+        np.arange(6, dtype=np.uint8),
+        np.array(list("abcdef")),
+        batch_size=4,
+        channels=3,
+        seed=0,
+        augmented=False,
+    )
+    seen = np.concatenate([truth for _, truth in batches.epoch(0)])
+    assert len(seen) == 8 and set(seen) == set(range(6))
+    inputs, truth = next(batches.epoch(0))
+    np.testing.assert_allclose(inputs[..., 2], (truth / 255)[:, None, None] * np.ones((1, 4, 4)), rtol=1e-6)
 
 
 def test_patients_with_many_slices_are_drawn_less_often_an_image():
@@ -131,10 +152,10 @@ def _tiny_task(seed=0):
 def _train_tiny():
     import keras
 
-    from covidpipe.provenance import set_seed
+    from covidpipe.provenance import prepare_backend
     from covidpipe.training.fit import fit
 
-    set_seed(5)
+    prepare_backend(5)
     inputs = keras.Input((16, 16, 1), name="image")
     x = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="conv")(inputs)
     model = keras.Model(inputs, keras.layers.Conv2D(2, 1, activation="softmax", name="head")(x), name="tiny")
@@ -142,7 +163,7 @@ def _train_tiny():
         task="segment_lungs", dataset="phantom-ct", model="nabla3", regime="scratch", image_size=16, channels=1
     )
     schedule = Schedule(
-        epochs=3, batch_size=4, learning_rate=0.05, optimizer="adam", loss="cross_entropy_dice", images_per_epoch=32
+        epochs=3, batch_size=4, learning_rate=0.05, optimizer="adam", loss="cross_entropy_dice", images_per_epoch=160
     )
     train, validation = _tiny_task()
     return model, *fit(model, recipe, schedule, train, validation, 5, None)
