@@ -72,12 +72,17 @@ def predict(model: keras.Model, images: np.ndarray, channels: int, batch_size: i
 
 
 def validation_measures(probability: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """What is watched during training; ``score`` is what the best epoch is chosen by (larger is better)."""
+    """What is watched during training; ``score`` is what the best epoch is chosen by (larger is better).
+
+    The ROC AUC for labels, or minus the loss where validation holds one class only; for masks the pooled Dice at the
+    threshold that serves it best.
+    """
     if truth.ndim == 1:
         loss = classification.cross_entropy(probability, truth)
         area = classification.roc_auc(probability, truth)
         return {"loss": loss, "score": -loss if area is None else area}
-    pooled = segmentation.dice(probability >= 0.5, truth > 0)
+    threshold = best_threshold(probability, truth)
+    pooled = segmentation.dice(probability >= threshold, truth > 0)
     return {"score": 1.0 if pooled is None else pooled}
 
 
