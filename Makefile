@@ -33,7 +33,7 @@ demo: env ## everything on synthetic patients, offline: read, train, quantify, r
 
 test: env ## the test suite (under 5 minutes); real images are read where they are found
 	@echo "Running the tests (real images: COVIDPIPE_DATA or ../shared/data) ..."
-	@python -m pytest --durations=5
+	@python -m pytest --numprocesses auto --dist loadfile --durations=5
 
 check: env ## what CI runs before the tests: ruff, snakefmt, lint, mypy, dry runs of all configs
 	@echo "Checking style, types and the workflow ..."
