@@ -18,8 +18,9 @@ from covidpipe.metrics import classification, segmentation
 from covidpipe.metrics.intervals import bootstrap_by_group, wilson
 from covidpipe.provenance import prepare_backend, run_record
 from covidpipe.quantify import infection_percent
+from covidpipe.registry import TRUTH_OF_TASK
 from covidpipe.schemas import IMAGES, METRICS_IMAGES, METRICS_SUMMARY, SPLIT
-from covidpipe.training.labelled import MASK, labelled_parts
+from covidpipe.training.labelled import labelled_parts
 
 BATCH = 32
 
@@ -54,7 +55,7 @@ def run(config: Config, recipe_name: str, model: Path, store: Path, split: Path,
         majority = bool(rows["train"]["label"].to_numpy(bool).mean() >= 0.5)
         per_image, summary = judge_labels(loaded, opened, test, majority, config.seed)
     else:
-        per_image, summary = judge_masks(loaded, opened, test, MASK[recipe.task], config.seed)
+        per_image, summary = judge_masks(loaded, opened, test, TRUTH_OF_TASK[recipe.task], config.seed)
     with replacing(out) as folder:
         folder.mkdir(parents=True)
         write_table(folder / "images.parquet", per_image, METRICS_IMAGES)

@@ -9,11 +9,10 @@ import pandas as pd
 
 from covidpipe.config import Recipe
 from covidpipe.errors import BadConfig
+from covidpipe.registry import TRUTH_OF_TASK
 from covidpipe.splits import check_no_leak, parts
 
 PARTS = ("train", "validation", "test")
-KNOWN = {"classify": "label", "segment_lungs": "has_lung_mask", "segment_infection": "has_infection_mask"}
-MASK = {"segment_lungs": "lung_mask", "segment_infection": "infection_mask"}
 
 
 class Readable(Protocol):
@@ -46,8 +45,8 @@ def labelled_parts(index: pd.DataFrame, split: pd.DataFrame, recipe: Recipe, fol
     BadConfig
         The training or validation part is empty.
     """
-    truth = index[KNOWN[recipe.task]]
-    known = truth.notna() if recipe.task == "classify" else truth
+    truth = TRUTH_OF_TASK[recipe.task]
+    known = index["label"].notna() if truth == "label" else index[f"has_{truth}"]
     rows = index[known.to_numpy(bool)].merge(split, on="image_id", validate="one_to_one")
     rows["part"] = parts(rows["fold"].to_numpy(int), recipe.fold, folds)
     if recipe.protocol == "grouped":
@@ -65,7 +64,7 @@ def labelled_parts(index: pd.DataFrame, split: pd.DataFrame, recipe: Recipe, fol
 def read_labelled(store: Readable, rows: pd.DataFrame, task: str) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 (n, rows, columns) and their truth, uint8 labels (n,) or masks (n, rows, columns)."""
     positions = rows["n"].to_numpy(int)
-    images = store.read("image", positions)
-    if task == "classify":
+    images, truth = store.read("image", positions), TRUTH_OF_TASK[task]
+    if truth == "label":
         return images, rows["label"].to_numpy(bool).astype(np.uint8)
-    return images, (store.read(MASK[task], positions) > 0).astype(np.uint8)
+    return images, (store.read(truth, positions) > 0).astype(np.uint8)
