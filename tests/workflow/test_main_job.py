@@ -1,0 +1,102 @@
+"""The main job, as a user runs it: a folder in, the table out; with the weights that come along."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from covidpipe.io.files import read_table
+from covidpipe.schemas import IMAGES, INFECTION, REJECTED
+from covidpipe.stages import phantoms
+
+pytestmark = pytest.mark.workflow
+
+
+def cohort(path: Path, out: Path, key: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "covidpipe.cli", "cohort", str(path), "--out", str(out), "--cores", "2"]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"COVIDPIPE_ID_KEY": str(key)}, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory) -> Path:
+    """CT and X-rays of two synthetic patients, and three files that are no use."""
+    folder = tmp_path_factory.mktemp("main") / "phantoms"
+    phantoms.run(folder, patients=2, size=96, slices=4, seed=11)
+    scans = folder.parent / "scans"
+    scans.mkdir()
+    for modality in ("ct", "xr"):
+        (folder / modality / "images").rename(scans / modality)
+    whole = sorted((scans / "ct").rglob("*.dcm"))[0].read_bytes()
+    (scans / "cut-short.dcm").write_bytes(whole[: len(whole) // 2])
+    (scans / "empty.png").write_bytes(b"")
+    (scans / "notes.txt").write_text("patient walked in")
+    return scans
+
+
+@pytest.fixture(scope="module")
+def done(scans, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess, Path]:
+    folder = tmp_path_factory.mktemp("out")
+    return folder / "first", cohort(scans, folder / "first", folder / "id.key"), folder / "id.key"
+
+
+def test_every_file_is_in_the_table(done, scans):
+    out, run, _ = done
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
+    files = [path for path in scans.rglob("*") if path.is_file()]
+    table = read_table(out / "infection.parquet", INFECTION)
+    images = read_table(out / "work" / "ingest" / "scans" / "images.parquet", IMAGES)
+    assert len(images) == len(files) == 2 * 4 + 2 + 3
+    assert len(table) == 2 * len(images)
+    rejected = read_table(out / "rejected.parquet", REJECTED).to_pylist()
+    assert sorted(row["reason"] for row in rejected) == ["unreadable", "unreadable", "unsupported_format"]
+    by_method = {(row["modality"], row["method"]): row for row in table.to_pylist() if row["modality"]}
+    assert by_method["xr", "khan2020"]["qc_reasons"] == ["method_not_for_modality"]
+    assert by_method["ct", "khan2020"]["classifier_id"].startswith("cov_ctnet@")
+    told = [row for row in table.to_pylist() if row["infection_percent"] is not None]
+    assert told and all(row["infected_px"] <= row["lung_px"] for row in told)
+
+
+def test_its_companions_are_there_and_the_command_is_told(done):
+    out, run, _ = done
+    for file in ("patients.parquet", "codebook.csv", "datapackage.json", "report.html", "config.yaml", "run.json"):
+        assert (out / file).is_file(), file
+    assert "Running: " in run.stdout and "-m snakemake" in run.stdout
+    assert "<html" in (out / "report.html").read_text() and "http://" not in (out / "report.html").read_text()
+
+
+def test_duckdb_reads_it(done):
+    sql = (
+        f"select method, count(*), avg(infection_percent) from '{done[0] / 'infection.parquet'}' group by 1 order by 1"
+    )
+    rows = duckdb.sql(sql).fetchall()
+    assert [(method, count) for method, count, _ in rows] == [("alom2020", 13), ("khan2020", 13)]
+
+
+def test_the_same_run_gives_the_same_bytes(done, scans, tmp_path):
+    out, _, key = done
+    again = cohort(scans, tmp_path / "second", key)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert (out / "infection.parquet").read_bytes() == (tmp_path / "second" / "infection.parquet").read_bytes()
+
+
+def test_a_second_call_does_nothing_again(done, scans):
+    out, _, key = done
+    before = (out / "infection.parquet").stat().st_mtime_ns
+    again = cohort(scans, out, key)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert (out / "infection.parquet").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(("path", "says"), [("nowhere", "there is no such file or folder")])
+def test_a_missing_folder_is_told_and_nothing_is_made(path, says, tmp_path):
+    run = cohort(tmp_path / path, tmp_path / "out", tmp_path / "key")
+    assert run.returncode == 3 and says in run.stderr and "Traceback" not in run.stderr
+    assert not (tmp_path / "out").exists()
