@@ -6,6 +6,7 @@ C.11.1 modality LUT, C.8.2.1 CT image, C.7.6.16 functional groups of multi-frame
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,9 @@ from covidpipe.config import Limits
 from covidpipe.errors import BadInput
 from covidpipe.io.image import Facts
 from covidpipe.io.raster import check_size, grey
+
+# pydicom logs a traceback for every decoder that it tries in vain; the row's sentence says what came of it.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 MODALITIES = {"CT": "ct", "CR": "xr", "DX": "xr", "RG": "xr", "XR": "xr"}
 CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"  # and its enhanced and legacy converted forms, which begin like it

@@ -49,7 +49,8 @@ def done(scans, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess, Pa
 def test_every_file_is_in_the_table(done, scans):
     out, run, _ = done
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "Traceback" not in run.stdout + run.stderr
+    said = run.stdout + run.stderr + "".join(log.read_text() for log in out.rglob("*.log"))
+    assert "Traceback" not in said
     files = [path for path in scans.rglob("*") if path.is_file()]
     table = read_table(out / "infection.parquet", INFECTION)
     images = read_table(out / "work" / "ingest" / "scans" / "images.parquet", IMAGES)
