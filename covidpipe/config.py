@@ -75,9 +75,6 @@ class Recipe(Section):
     model: str = Field(description="architecture (`covidpipe models`)")
     regime: str = Field(description="input and pixel weighting: a row of the papers' tables")
     width: float = Field(1.0, gt=0, le=1, description="share of the paper's channels, for small machines")
-    options: dict[str, str | int] = Field(
-        default_factory=dict, description="of the architecture, such as `head: paper` of cov_raseg"
-    )
     image_size: int = Field(ge=16, le=1024, description="rows and columns of the network's input")
     channels: Literal[1, 3] = Field(1, description="channels of the network's input; the grey image is repeated")
     reading: str = Field("paper_haar", description="wavelet reading, where the regime feeds the enhanced image")
@@ -389,10 +386,7 @@ def commented() -> str:
         elif key in NAMED:
             lines += ["", f"# {_first_line(NAMED[key])}", *_block(key, defaults[key])]
             lines += [f"#  {'ct, or xr' if key == 'models' else 'any name'}:"]
-            lines += [
-                _line("#    ", name, field, field.get_default(call_default_factory=True))
-                for name, field in NAMED[key].model_fields.items()
-            ]
+            lines += [_line("#    ", name, field, field.default) for name, field in NAMED[key].model_fields.items()]
         else:
             lines += ["", _line("", key, info, defaults[key])]
     return "\n".join(lines) + "\n"

@@ -56,7 +56,6 @@ def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path
         (recipe.image_size, recipe.image_size, recipe.channels),
         2,
         width=recipe.width,
-        **recipe.options,
     )
     counts = {
         name: {"images": len(rows[name]), "patients": int(rows[name]["group"].nunique())}
