@@ -16,6 +16,8 @@ TASKS: tuple[str, ...] = ("classify", "segment_lungs", "segment_infection")
 TRUTH_OF_TASK = {"classify": "label", "segment_lungs": "lung_mask", "segment_infection": "infection_mask"}
 MODALITIES: tuple[Modality, ...] = ("ct", "xr")
 PROTOCOLS: tuple[str, ...] = ("grouped", "published")
+# Parts of a split, from the one on which a network flatters itself most.
+PARTS: tuple[str, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

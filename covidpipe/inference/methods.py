@@ -15,10 +15,10 @@ from covidpipe.inference.engine import LoadedModel
 from covidpipe.io.image import Image
 from covidpipe.quantify.lungs import refine_lungs
 from covidpipe.quantify.thresholds import adaptive_threshold
+from covidpipe.registry import PARTS
 
 Grid = tuple[int, tuple[float, float]]  # rows and columns, Hounsfield window
 Networks = Mapping[str, LoadedModel]  # by task
-PARTS = ("train", "validation", "test")  # from the one that flatters most
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from covidpipe.io.files import file_sha256, read_frame, replacing, write_json, w
 from covidpipe.io.keras_files import save_model
 from covidpipe.io.store import open_store
 from covidpipe.provenance import available_cores, command_line, prepare_backend, run_record
-from covidpipe.registry import DATASETS, REGIMES
+from covidpipe.registry import DATASETS, PARTS, REGIMES
 from covidpipe.schemas import HISTORY, IMAGES, SPLIT
 from covidpipe.training.card import model_card
 from covidpipe.training.labelled import labelled_parts, read_labelled
@@ -57,10 +57,7 @@ def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path
         2,
         width=recipe.width,
     )
-    counts = {
-        name: {"images": len(rows[name]), "patients": int(rows[name]["group"].nunique())}
-        for name in ("train", "validation", "test")
-    }
+    counts = {name: {"images": len(rows[name]), "patients": int(rows[name]["group"].nunique())} for name in PARTS}
     log.info(
         "%s: %s on %s, %d images of %d patients to train, %d of %d to validate, %d parameters",
         recipe_name, recipe.model, recipe.dataset, counts["train"]["images"], counts["train"]["patients"],
@@ -104,7 +101,7 @@ def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path
             },
             images={
                 sha: name
-                for name in ("train", "validation", "test")
+                for name in PARTS
                 for sha in rows[name].merge(seen, on="image_id")["source_sha256"].sort_values()
             },
         )

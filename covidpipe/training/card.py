@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from covidpipe.registry import DATASETS, MODELS
+from covidpipe.registry import DATASETS, MODELS, PARTS
 
 TASK_TEXT = {
     "classify": "says how probable COVID-19 infection is in one image",
@@ -27,10 +27,7 @@ def model_card(record: dict[str, Any]) -> str:
     """
     recipe, counts = record["recipe"], record["counts"]
     dataset = DATASETS[recipe["dataset"]]
-    rows = "\n".join(
-        f"| {part} | {counts[part]['images']} | {counts[part]['patients']} |"
-        for part in ("train", "validation", "test")
-    )
+    rows = "\n".join(f"| {part} | {counts[part]['images']} | {counts[part]['patients']} |" for part in PARTS)
     return f"""# {recipe["model"]} for {recipe["task"]}
 
 A network that {TASK_TEXT[recipe["task"]]} ({recipe["modality"]}). Research use only; it is not a medical device and

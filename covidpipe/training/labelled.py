@@ -9,10 +9,8 @@ import pandas as pd
 
 from covidpipe.config import Recipe
 from covidpipe.errors import BadConfig
-from covidpipe.registry import TRUTH_OF_TASK
+from covidpipe.registry import PARTS, TRUTH_OF_TASK
 from covidpipe.splits import check_no_leak, parts
-
-PARTS = ("train", "validation", "test")
 
 
 class Readable(Protocol):
