@@ -130,6 +130,7 @@ def run_record(stage: str, *, seed: int, started: float, **facts: Any) -> dict[s
         "covidpipe": __version__,
         "stage": stage,
         "code": code_fingerprint(stage),
+        "command": " ".join(["covidpipe", *sys.argv[1:]]),
         "seed": seed,
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -218,8 +219,3 @@ def keyed_hash(kind: str, *parts: str, key: bytes) -> str:
     """
     message = "\0".join((kind, *parts)).encode("utf-8", "surrogateescape")
     return hmac.new(key, message, hashlib.sha256).hexdigest()[:16]
-
-
-def command_line() -> str:
-    """The command of this process, for the record."""
-    return " ".join(["covidpipe", *sys.argv[1:]])

@@ -17,7 +17,7 @@ from covidpipe import __version__
 from covidpipe.config import Config
 from covidpipe.errors import BadTable
 from covidpipe.io.files import file_sha256, read_table, write_json, write_pieces, write_table, write_text
-from covidpipe.provenance import command_line, run_record
+from covidpipe.provenance import run_record
 from covidpipe.quantify.patients import patient_counts, patient_rows
 from covidpipe.schemas import IMAGES, INFECTION, PATIENTS, REASONS, REJECTED, SCHEMA_VERSION, codebook, resource
 
@@ -74,7 +74,6 @@ def run(config: Config, cohort: str, images: Path, shards: list[Path], out: Path
             "collect",
             seed=config.seed,
             started=started,
-            command=command_line(),
             cohort=cohort,
             methods=methods,
             images=len(table),

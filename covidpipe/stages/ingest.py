@@ -24,7 +24,7 @@ from covidpipe.io.files import file_sha256, write_json, write_table
 from covidpipe.io.image import Facts
 from covidpipe.io.read import open_file, settle
 from covidpipe.io.sources import gather
-from covidpipe.provenance import available_cores, command_line, id_key, keyed_hash, run_record
+from covidpipe.provenance import available_cores, id_key, keyed_hash, run_record
 from covidpipe.records import ImageRecord
 from covidpipe.registry import DATASETS
 from covidpipe.schemas import IMAGES
@@ -66,7 +66,6 @@ def run(config: Config, name: str, out: Path) -> None:
             "ingest",
             seed=config.seed,
             started=started,
-            command=command_line(),
             name=name,
             source=source.model_dump(),
             limits=config.limits.model_dump(),

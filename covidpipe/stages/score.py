@@ -22,7 +22,7 @@ from covidpipe.io.store import open_store
 from covidpipe.metrics.agreement import bias, concordance, mean_absolute_error
 from covidpipe.metrics.intervals import bootstrap_by_group, wilson
 from covidpipe.metrics.segmentation import dice_of_counts, overlap
-from covidpipe.provenance import command_line, run_record
+from covidpipe.provenance import run_record
 from covidpipe.quantify import infection_percent
 from covidpipe.schemas import IMAGES, INFECTION, METRICS_IMAGES, METRICS_SUMMARY
 
@@ -110,9 +110,7 @@ def run(config: Config, cohort: str, images: Path, table: Path, masks: list[Path
     write_table(out / "images.parquet", [measure for one in scored for measure in image_measures(one)], METRICS_IMAGES)
     summary = summarize(scored, config.seed)
     write_table(out / "summary.parquet", summary, METRICS_SUMMARY)
-    record = run_record(
-        "score", seed=config.seed, started=started, command=command_line(), cohort=cohort, images=len(rows)
-    )
+    record = run_record("score", seed=config.seed, started=started, cohort=cohort, images=len(rows))
     write_json(out / "run.json", record)
     for row in summary:
         if row["value"] is not None:

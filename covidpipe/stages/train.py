@@ -12,7 +12,7 @@ from covidpipe.config import Config
 from covidpipe.io.files import file_sha256, read_frame, replacing, write_json, write_table, write_text
 from covidpipe.io.keras_files import save_model
 from covidpipe.io.store import open_store
-from covidpipe.provenance import available_cores, command_line, prepare_backend, run_record
+from covidpipe.provenance import available_cores, prepare_backend, run_record
 from covidpipe.registry import DATASETS, PARTS, REGIMES
 from covidpipe.schemas import HISTORY, IMAGES, SPLIT
 from covidpipe.training.card import model_card
@@ -78,7 +78,6 @@ def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path
             "train",
             seed=config.seed,
             started=started,
-            command=command_line(),
             device=f"{available_cores()} CPU cores",
             schedule=schedule.model_dump(),
             counts=counts,
