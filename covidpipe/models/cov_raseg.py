@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from covidpipe.errors import choose
-from covidpipe.models.layers import MaxPoolWithIndices, MaxUnpool, normalize, probabilities, scaled
+from covidpipe.models.layers import MaxPoolWithIndices, MaxUnpool, conv_relu, probabilities, scaled, unpooling_head
 
 CENTER = 165.29039  # mean grey level (0-255) of the authors' training images, white margins included
 
@@ -31,7 +31,7 @@ def cov_raseg(
     convolutional operation with sigmoid" (``head="paper"``). The ReLU before the softmax is kept: logits are never
     negative. Layers have the released names, so that the authors' weights fit by name.
     Our reading: the average at the last row and column counts the padding as zero (MATLAB's default); with one class
-    the released head ends in a sigmoid and has no ReLU, which would forbid probabilities below one half.
+    the released head ends in a sigmoid and has no ReLU.
 
     Parameters
     ----------
@@ -87,21 +87,10 @@ def cov_raseg(
             x = conv_relu(x, filters, f"{name}_conv1", norm=f"{name}_bn_1")
 
     if head == "paper":
-        x = layers.Conv2D(classes, 2, padding="same", name="decoder1_conv1")(x)
+        x = probabilities(layers.Conv2D(classes, 2, padding="same", name="decoder1_conv1")(x), "probabilities")
     else:
-        x = layers.Conv2D(classes, 3, padding="same", name="decoder1_conv1")(x)
-        x = normalize(x, "decoder1_bn_1")
-        if classes > 1:
-            x = layers.ReLU(name="decoder1_conv1_relu")(x)
-    return keras.Model(image, probabilities(x, "probabilities"), name="cov_raseg")
-
-
-def conv_relu(x: Any, filters: int, name: str, *, norm: str | None = None) -> Any:
-    """3x3 convolution, batch normalization if `norm` names it, ReLU."""
-    x = layers.Conv2D(filters, 3, padding="same", name=name)(x)
-    if norm:
-        x = normalize(x, norm)
-    return layers.ReLU(name=f"{name}_relu")(x)
+        x = unpooling_head(x, classes, "decoder1")
+    return keras.Model(image, x, name="cov_raseg")
 
 
 def average(x: Any, name: str) -> Any:

@@ -19,12 +19,13 @@ def scaled(channels: int, width: float) -> int:
     return max(2, int(channels * width + 0.5))
 
 
-def normalize(x: Any, name: str) -> Any:
+def normalize(x: Any, name: str, epsilon: float = 1e-5) -> Any:
     """Batch normalization with MATLAB's constants (epsilon 1e-5, statistics that move by a tenth a step).
 
-    Khan et al. trained in MATLAB; and after a short schedule Keras' own 0.99 would still remember the start.
+    Khan et al. trained in MATLAB; and after a short schedule Keras' own 0.99 would still remember the start. Torch's
+    constants are the same two.
     """
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
+    return layers.BatchNormalization(momentum=0.9, epsilon=epsilon, name=name)(x)
 
 
 def conv_norm(
@@ -40,6 +41,84 @@ def conv_norm(
 def conv_norm_relu(x: Any, filters: int, kernel: int, name: str, **options: Any) -> Any:
     """`conv_norm`, then ReLU."""
     return layers.ReLU(name=f"{name}_relu")(conv_norm(x, filters, kernel, name, **options))
+
+
+def centered_conv(
+    x: Any, filters: int, kernel: int, name: str, *, strides: int = 1, dilation: int = 1, depthwise: bool = False
+) -> Any:
+    """Convolution without bias, zero-padded alike on all sides, as Torch and MATLAB do.
+
+    Keras' ``same`` with a stride pads below and to the right more than above and to the left, by the size of the
+    image: weights trained with the one see the image shifted under the other.
+
+    Parameters
+    ----------
+    x : tensor
+        (n, rows, columns, channels).
+    filters, kernel : int
+        Output channels, and side of the kernel, odd.
+    name : str
+        Of the convolution; its padding is ``{name}_pad``.
+    strides, dilation : int
+        At most one of them above 1.
+    depthwise : bool
+        One kernel for each channel; `filters` is then the number of channels of x.
+
+    Returns
+    -------
+    tensor
+        (n, ceil(rows / strides), ceil(columns / strides), filters).
+    """
+    padding = "same"  # with stride 1, alike on all sides
+    if strides > 1 and kernel > 1:
+        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+        padding = "valid"
+    settings: dict[str, Any] = {"strides": strides, "padding": padding, "use_bias": False, "name": name}
+    if depthwise:
+        return layers.DepthwiseConv2D(kernel, **settings)(x)
+    return layers.Conv2D(filters, kernel, dilation_rate=dilation, **settings)(x)
+
+
+def centered_max_pool(x: Any, name: str) -> Any:
+    """3x3 max-pooling with stride 2, padded alike on all sides; x is nowhere negative, so a zero never wins."""
+    return layers.MaxPooling2D(3, strides=2, name=name)(layers.ZeroPadding2D(1, name=f"{name}_pad")(x))
+
+
+def conv_relu(
+    x: Any, filters: int, name: str, *, kernel: int = 3, norm: str | None = None, initializer: str = "glorot_uniform"
+) -> Any:
+    """Convolution ``{name}`` with ``same`` padding, batch normalization if `norm` names it, ReLU ``{name}_relu``."""
+    x = layers.Conv2D(filters, kernel, padding="same", kernel_initializer=initializer, name=name)(x)
+    if norm:
+        x = normalize(x, norm)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def upsample_to(like: Any, x: Any, filters: int, name: str, *, kernel: int, strides: int = 2) -> Any:
+    """Transposed convolution ``{name}``, cropped to the rows and columns of `like` where these do not divide."""
+    x = layers.Conv2DTranspose(
+        filters, kernel, strides=strides, padding="same", kernel_initializer="he_normal", name=name
+    )(x)
+    return crop_to(like, x, f"{name}_crop")
+
+
+def crop_to(like: Any, x: Any, name: str) -> Any:
+    """Drop the last rows and columns of `x` that `like` does not have; no layer where sizes agree."""
+    extra = x.shape[1] - like.shape[1], x.shape[2] - like.shape[2]
+    return layers.Cropping2D(((0, extra[0]), (0, extra[1])), name=name)(x) if any(extra) else x
+
+
+def unpooling_head(x: Any, classes: int, name: str) -> Any:
+    """Last layer of MATLAB's SegNet and of the released CoV-RASeg: 3x3, batch normalization, ReLU, probabilities.
+
+    The ReLU before the softmax is theirs: logits are never negative. One class ends in a sigmoid and has no ReLU,
+    which would forbid probabilities below one half.
+    """
+    x = layers.Conv2D(classes, 3, padding="same", name=f"{name}_conv1")(x)
+    x = normalize(x, f"{name}_bn_1")
+    if classes > 1:
+        x = layers.ReLU(name=f"{name}_conv1_relu")(x)
+    return probabilities(x, "probabilities")
 
 
 def recurrent_conv(x: Any, filters: int, kernel: int, name: str, *, t: int, normalize_start: bool) -> Any:

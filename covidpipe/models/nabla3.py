@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from covidpipe.errors import UsageError
-from covidpipe.models.layers import probabilities, recurrent_conv, scaled
+from covidpipe.models.layers import probabilities, recurrent_conv, scaled, upsample_to
 
 CHANNELS = (16, 32, 64, 128, 256, 512)
 DECODERS = {"a": 6, "b": 5, "c": 4}  # the encoding unit that each starts from: 512, 256 and 128 channels
@@ -73,7 +73,7 @@ def nabla3(image_shape: tuple[int, int, int], classes: int = 2, *, width: float 
         for level in range(start - 1, 0, -1):
             name = f"decoder_{decoder}{level}"
             skip = encoded[level - 1]
-            x = upsample_to(skip, x, name)
+            x = upsample_to(skip, x, filters[level - 1], f"{name}_up", kernel=3)
             x = layers.Add(name=f"{name}_skip")([x, skip])
             x = recurrent_residual_unit(x, filters[level - 1], t, name)
         decoded.append(x)
@@ -90,15 +90,3 @@ def recurrent_residual_unit(x: Any, filters: int, t: int, name: str) -> Any:
     for i in (1, 2):
         y = recurrent_conv(y, filters, 3, f"{name}_rcl{i}", t=t, normalize_start=False)
     return layers.Add(name=f"{name}_add")([x, y])
-
-
-def upsample_to(skip: Any, x: Any, name: str) -> Any:
-    """3x3 transposed convolution with stride 2 to the skip's channels, cropped to its size where that is odd."""
-    rows, columns, channels = skip.shape[1:]
-    x = layers.Conv2DTranspose(
-        channels, 3, strides=2, padding="same", kernel_initializer="he_normal", name=f"{name}_up"
-    )(x)
-    extra = x.shape[1] - rows, x.shape[2] - columns
-    if any(extra):
-        x = layers.Cropping2D(((0, extra[0]), (0, extra[1])), name=f"{name}_crop")(x)
-    return x
