@@ -66,6 +66,14 @@ MODELS: dict[str, ModelSpec] = {
             "Alom et al. 2020, section 3, architecture details",
             classes=1,
         ),
+        ModelSpec(
+            "resnet18",
+            "covidpipe.models.resnet18",
+            ("classify",),
+            (82, 82, 1),
+            11_171_266,
+            "He et al. 2016 (ResNet-18), as in Khan et al. 2020, section 3.1.3",
+        ),
     )
 }
 
