@@ -26,7 +26,8 @@ class ModelSpec:
 
     ``trainable`` is the number of trainable parameters at ``image_shape`` and ``classes`` with the default options,
     as the source states it or as its stated structure gives it; the tests assert it. ``classes`` is the source's own
-    head: 1 is a sigmoid, 2 a softmax.
+    head: 1 is a sigmoid, 2 a softmax. ``smallest`` is the least rows and columns. ``scalable`` networks have the
+    option ``width``; those of ``keras.applications`` come in one width.
     """
 
     name: str
@@ -36,6 +37,8 @@ class ModelSpec:
     trainable: int
     reference: str
     classes: int = 2
+    smallest: int = 16
+    scalable: bool = True
 
 
 MODELS: dict[str, ModelSpec] = {
@@ -67,12 +70,164 @@ MODELS: dict[str, ModelSpec] = {
             classes=1,
         ),
         ModelSpec(
+            "irrcnn",
+            "covidpipe.models.irrcnn",
+            ("classify",),
+            (128, 128, 3),
+            34_275_362,
+            "Alom et al. 2020, section 3, architecture details",
+        ),
+        ModelSpec(
+            "vgg16",
+            "covidpipe.models.vgg",
+            ("classify",),
+            (82, 82, 1),
+            39_895_746,
+            "Simonyan and Zisserman 2015, as in Khan et al. 2020, section 3.1.3",
+            smallest=32,
+            scalable=False,
+        ),
+        ModelSpec(
+            "vgg19",
+            "covidpipe.models.vgg",
+            ("classify",),
+            (82, 82, 1),
+            45_205_442,
+            "Simonyan and Zisserman 2015, as in Khan et al. 2020, section 3.1.3",
+            smallest=32,
+            scalable=False,
+        ),
+        ModelSpec(
+            "resnet50",
+            "covidpipe.models.resnet50",
+            ("classify",),
+            (82, 82, 1),
+            23_532_418,
+            "He et al. 2016, as in Khan et al. 2020, section 3.1.3",
+            smallest=32,
+            scalable=False,
+        ),
+        ModelSpec(
+            "inception_v3",
+            "covidpipe.models.inception_v3",
+            ("classify",),
+            (82, 82, 1),
+            21_771_874,
+            "Szegedy et al. 2016, as in Khan et al. 2020, section 3.1.3",
+            smallest=75,
+            scalable=False,
+        ),
+        ModelSpec(
+            "densenet201",
+            "covidpipe.models.densenet201",
+            ("classify",),
+            (82, 82, 1),
+            18_090_498,
+            "Huang et al. 2017, as in Khan et al. 2020, section 3.1.3",
+            smallest=32,
+            scalable=False,
+        ),
+        ModelSpec(
+            "xception",
+            "covidpipe.models.xception",
+            ("classify",),
+            (82, 82, 1),
+            20_810_474,
+            "Chollet 2017, as in Khan et al. 2020, section 3.1.3",
+            smallest=71,
+            scalable=False,
+        ),
+        ModelSpec(
+            "segnet",
+            "covidpipe.models.segnet",
+            ("segment_infection", "segment_lungs"),
+            (304, 304, 3),
+            521_862,
+            "Badrinarayanan et al. 2017, as in Khan et al. 2020, section 3.2.2",
+        ),
+        ModelSpec(
+            "unet",
+            "covidpipe.models.unet",
+            ("segment_infection", "segment_lungs"),
+            (304, 304, 3),
+            31_031_810,
+            "Ronneberger et al. 2015, as in Khan et al. 2020, section 3.2.2",
+        ),
+        ModelSpec(
+            "u_segnet",
+            "covidpipe.models.u_segnet",
+            ("segment_infection", "segment_lungs"),
+            (304, 304, 3),
+            558_726,
+            "Kumar et al. 2018, as in Khan et al. 2020, section 3.2.2",
+        ),
+        ModelSpec(
+            "vgg16_segnet",
+            "covidpipe.models.vgg_segnet",
+            ("segment_infection", "segment_lungs"),
+            (304, 304, 3),
+            29_444_166,
+            "Badrinarayanan et al. 2017, as in Khan et al. 2020, section 3.2.2",
+            smallest=32,
+        ),
+        ModelSpec(
+            "vgg19_segnet",
+            "covidpipe.models.vgg_segnet",
+            ("segment_infection", "segment_lungs"),
+            (304, 304, 3),
+            40_068_678,
+            "Badrinarayanan et al. 2017, as in Khan et al. 2020, section 3.2.2",
+            smallest=32,
+        ),
+        ModelSpec(
+            "fcn8",
+            "covidpipe.models.fcn8",
+            ("segment_infection", "segment_lungs"),
+            (304, 304, 3),
+            134_271_436,
+            "Long et al. 2015, as in Khan et al. 2020, section 3.2.2",
+        ),
+        ModelSpec(
+            "deeplabv3_resnet18",
+            "covidpipe.models.deeplabv3",
+            ("segment_infection", "segment_lungs"),
+            (304, 304, 3),
+            16_605_394,
+            "Chen et al. 2018, as in Khan et al. 2020, section 3.2.2: DeepLabV3_1",
+        ),
+        ModelSpec(
+            "deeplabv3_resnet50",
+            "covidpipe.models.deeplabv3",
+            ("segment_infection", "segment_lungs"),
+            (304, 304, 3),
+            40_375_954,
+            "Chen et al. 2018, as in Khan et al. 2020, section 3.2.2: DeepLabV3_2",
+            smallest=32,
+            scalable=False,
+        ),
+        ModelSpec(
             "resnet18",
             "covidpipe.models.resnet18",
             ("classify",),
             (82, 82, 1),
             11_171_266,
             "He et al. 2016 (ResNet-18), as in Khan et al. 2020, section 3.1.3",
+        ),
+        ModelSpec(
+            "googlenet",
+            "covidpipe.models.googlenet",
+            ("classify",),
+            (82, 82, 1),
+            5_595_682,
+            "Szegedy et al. 2015 (GoogLeNet, with batch normalization), as in Khan et al. 2020, section 3.1.3",
+        ),
+        ModelSpec(
+            "shufflenet",
+            "covidpipe.models.shufflenet",
+            ("classify",),
+            (82, 82, 1),
+            1_255_222,
+            "Ma et al. 2018 (ShuffleNet v2 1.0x), for Khan et al. 2020, section 3.1.3",
         ),
     )
 }

@@ -12,8 +12,6 @@ from covidpipe.registry import MODELS
 if TYPE_CHECKING:
     import keras
 
-SMALLEST = 16  # rows and columns; also the least that `image_size` of a recipe accepts
-
 
 def options(name: str) -> dict[str, Any]:
     """Options of a network and their defaults, for `build`.
@@ -47,12 +45,14 @@ def build(
     name : str
         A name of ``covidpipe.registry.MODELS`` (``covidpipe models`` lists them).
     image_shape : tuple of int
-        Rows, columns and channels of the input. Any size of at least 16 x 16 works, odd ones too.
+        Rows, columns and channels of the input. Any size works from the registry's ``smallest`` on (16 for most), odd
+        ones too.
     classes : int
         Classes told apart; class 1 is COVID-19, infection or lung, class 0 the rest. One class (segmenters only) is
         a single sigmoid channel.
     **settings
-        Options of the architecture (see `options`). All have ``width`` in (0, 1]: the share of the paper's channels.
+        Options of the architecture (see `options`). Scalable ones have ``width`` in (0, 1]: the share of the paper's
+        channels.
 
     Returns
     -------
@@ -74,14 +74,17 @@ def build(
     known = options(name)
     for word in settings:
         if word not in known:
-            raise UsageError(f"`{name}` has no option `{word}`. Known: {', '.join(known)}.{did_you_mean(word, known)}")
-    shape = tuple(image_shape)
-    if len(shape) != 3 or not all(isinstance(side, int) for side in shape) or min(shape[:2]) < SMALLEST or shape[2] < 1:
+            raise UsageError(
+                f"`{name}` has no option `{word}`. Known: {', '.join(known) or 'none'}.{did_you_mean(word, known)}"
+            )
+    spec, shape = MODELS[name], tuple(image_shape)
+    whole = len(shape) == 3 and all(isinstance(side, int) for side in shape)
+    if not whole or min(shape[:2]) < spec.smallest or shape[2] < 1:
         raise UsageError(
-            f"`{name}` takes an image_shape of (rows, columns, channels), whole numbers, at least {SMALLEST} rows and "
-            f"columns, and got {image_shape!r}. For grey images of 304 x 304: (304, 304, 1)."
+            f"`{name}` takes an image_shape of (rows, columns, channels), whole numbers, at least {spec.smallest} rows "
+            f"and columns, and got {image_shape!r}. For grey images of 304 x 304: (304, 304, 1)."
         )
-    least = 2 if "classify" in MODELS[name].tasks else 1
+    least = 2 if "classify" in spec.tasks else 1
     if classes < least:
         raise UsageError(f"`{name}` tells at least {least} classes apart, and classes={classes!r} was asked for.")
     width = settings.get("width", 1.0)

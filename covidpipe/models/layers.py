@@ -29,12 +29,18 @@ def normalize(x: Any, name: str, epsilon: float = 1e-5) -> Any:
 
 
 def conv_norm(
-    x: Any, filters: int, kernel: int, name: str, *, strides: int = 1, initializer: str = "glorot_uniform"
+    x: Any,
+    filters: int,
+    kernel: int,
+    name: str,
+    *,
+    strides: int = 1,
+    dilation: int = 1,
+    initializer: str = "glorot_uniform",
 ) -> Any:
-    """Convolution with bias and ``same`` padding, then batch normalization: ``{name}``, ``{name}_bn``."""
-    x = layers.Conv2D(
-        filters, kernel, strides=strides, padding="same", kernel_initializer=initializer, name=f"{name}_conv"
-    )(x)
+    """Convolution with bias and ``same`` padding, then batch normalization: ``{name}_conv``, ``{name}_bn``."""
+    settings = {"padding": "same", "kernel_initializer": initializer, "name": f"{name}_conv"}
+    x = layers.Conv2D(filters, kernel, strides=strides, dilation_rate=dilation, **settings)(x)
     return normalize(x, f"{name}_bn")
 
 
@@ -261,3 +267,52 @@ class MaxUnpool(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "pool_size": self.pool_size}
+
+
+@keras.saving.register_keras_serializable(package="covidpipe")
+class SplitChannels(layers.Layer):
+    """The first half of the channels, and the second: (n, rows, columns, channels), an even number of them.
+
+    Examples
+    --------
+    >>> first, second = SplitChannels()(ops.reshape(ops.arange(4.0), (1, 1, 1, 4)))
+    >>> ops.convert_to_numpy(second).ravel().tolist()
+    [2.0, 3.0]
+    """
+
+    def call(self, x: Any) -> tuple[Any, Any]:
+        half = x.shape[-1] // 2
+        return x[..., :half], x[..., half:]
+
+
+@keras.saving.register_keras_serializable(package="covidpipe")
+class ShuffleChannels(layers.Layer):
+    """Interleaves groups of channels: the first of each group, then the second of each, and so on.
+
+    Parameters
+    ----------
+    groups : int
+        A divisor of the number of channels.
+
+    References
+    ----------
+    Zhang et al. 2018 (ShuffleNet), figure 1.
+
+    Examples
+    --------
+    >>> x = ops.reshape(ops.arange(6.0), (1, 1, 1, 6))
+    >>> ops.convert_to_numpy(ShuffleChannels(2)(x)).ravel().tolist()
+    [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]
+    """
+
+    def __init__(self, groups: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.groups = groups
+
+    def call(self, x: Any) -> Any:
+        rows, columns, channels = x.shape[1:]
+        grouped = ops.reshape(x, (-1, rows, columns, self.groups, channels // self.groups))
+        return ops.reshape(ops.swapaxes(grouped, 3, 4), (-1, rows, columns, channels))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "groups": self.groups}

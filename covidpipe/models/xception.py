@@ -1,0 +1,38 @@
+"""Xception, a rival classifier of Khan et al. 2020."""
+
+from __future__ import annotations
+
+import keras
+
+from covidpipe.models.applications import classifier
+
+
+def xception(image_shape: tuple[int, int, int], classes: int = 2) -> keras.Model:
+    """Xception: depthwise separable convolutions in residual modules, global average pooling, softmax.
+
+    Stated by the paper (Khan et al. section 3.1.3.1): a new input layer for 82 x 82 x 1, the convolutions unchanged,
+    the last dense layer replaced by one of two neurons. From the literature: the network, by ``keras.applications``
+    (22,855,952 trainable parameters for 1000 classes).
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        Rows, columns, channels. The paper's: (82, 82, 1). At least 71 rows and columns.
+    classes : int
+        Classes told apart, 2 or more.
+
+    Returns
+    -------
+    keras.Model
+        (n, rows, columns, channels) in 0..1 -> softmax (n, classes).
+
+    References
+    ----------
+    Chollet 2017, arXiv 1610.02357; Khan et al. 2020, section 3.1.3.
+
+    Examples
+    --------
+    >>> xception((71, 71, 1)).output_shape
+    (None, 2)
+    """
+    return classifier(keras.applications.Xception, image_shape, classes)
