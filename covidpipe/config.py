@@ -96,6 +96,11 @@ class Recipe(Section):
                 )
         if self.task not in MODELS[self.model].tasks:
             raise ValueError(f"`{self.model}` does not {self.task}; it does: {', '.join(MODELS[self.model].tasks)}")
+        spec = MODELS[self.model]
+        if self.image_size < spec.smallest:
+            raise ValueError(f"`{self.model}` takes images of at least {spec.smallest} px, not {self.image_size}")
+        if self.width != 1 and not spec.scalable:
+            raise ValueError(f"`{self.model}` comes in its published width only: leave `width` out, or at 1")
         wanted = TRUTH_OF_TASK[self.task]
         if wanted not in DATASETS[self.dataset].truth:
             fitting = [name for name, spec in DATASETS.items() if wanted in spec.truth]

@@ -71,13 +71,15 @@ def build(
     (None, 48, 40, 2)
     """
     architecture = _architecture(name)
-    known = options(name)
+    spec, known = MODELS[name], options(name)
+    if not spec.scalable and settings.get("width") == 1:
+        del settings["width"]  # its only width, which a recipe may well spell out
     for word in settings:
         if word not in known:
             raise UsageError(
                 f"`{name}` has no option `{word}`. Known: {', '.join(known) or 'none'}.{did_you_mean(word, known)}"
             )
-    spec, shape = MODELS[name], tuple(image_shape)
+    shape = tuple(image_shape)
     whole = len(shape) == 3 and all(isinstance(side, int) for side in shape)
     if not whole or min(shape[:2]) < spec.smallest or shape[2] < 1:
         raise UsageError(

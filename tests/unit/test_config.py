@@ -57,6 +57,14 @@ def test_a_dumped_config_is_the_same_config():
         ),
         ({"datasets": {"medseg": "x"}}, r"no dataset is called `medseg`\. Did you mean `medseg829`\?"),
         ({"methods": ["khan"]}, r"no method is called `khan`.*Did you mean `khan2020`\?"),
+        (
+            study(task="classify", model="xception", regime="scratch_original"),
+            r"`xception` takes images of at least 71 px",
+        ),
+        (
+            study(task="classify", model="vgg16", regime="scratch_original", width=0.5),
+            r"`vgg16` comes in its published width only",
+        ),
         (study(model="nabla"), r"no model is called `nabla`.*Did you mean `nabla3`\?"),
         (study(model="cov_ctnet"), r"`cov_ctnet` does not segment_lungs; it does: classify"),
         (study(regime="scratch_wavelet"), r"no regime of segment_lungs is called `scratch_wavelet`"),
