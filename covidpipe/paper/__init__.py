@@ -1,0 +1,1 @@
+"""Both papers regenerated: published numbers beside recomputed ones."""
