@@ -21,7 +21,7 @@ from covidpipe.registry import (
     MODALITIES,
     MODELS,
     READINGS,
-    REGIMES_OF_TASK,
+    REGIMES,
     SHIPPED,
     TASKS,
     TRUTH_OF_TASK,
@@ -88,7 +88,7 @@ class Recipe(Section):
             (self.model, MODELS, "model"),
             (self.reading, READINGS, "wavelet reading"),
             (self.dataset, DATASETS, "dataset"),
-            (self.regime, REGIMES_OF_TASK[self.task], f"regime of {self.task}"),
+            (self.regime, REGIMES[self.task], f"regime of {self.task}"),
         ):
             if word not in known:
                 raise ValueError(

@@ -43,7 +43,7 @@ def wavelet(config: Config, name: str, size: int | str, reading: str) -> Path:
 
 def store(config: Config, recipe: Recipe) -> Path:
     """Folder of the store that `recipe` is trained on: harmonized or enhanced, as its regime says."""
-    if REGIMES[recipe.regime].input == "wavelet":
+    if REGIMES[recipe.task][recipe.regime].input == "wavelet":
         return wavelet(config, recipe.dataset, recipe.image_size, recipe.reading)
     return harmonized(config, recipe.dataset, recipe.image_size)
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 Task = Literal["classify", "segment_lungs", "segment_infection"]
 Modality = Literal["ct", "xr"]
+Preprocessing = Literal["caffe", "tf", "torch"]
 
 TASKS: tuple[str, ...] = ("classify", "segment_lungs", "segment_infection")
 # What a dataset must tell of its images for each task.
@@ -27,7 +28,8 @@ class ModelSpec:
     ``trainable`` is the number of trainable parameters at ``image_shape`` and ``classes`` with the default options,
     as the source states it or as its stated structure gives it; the tests assert it. ``classes`` is the source's own
     head: 1 is a sigmoid, 2 a softmax. ``smallest`` is the least rows and columns. ``scalable`` networks have the
-    option ``width``; those of ``keras.applications`` come in one width.
+    option ``width``; those of ``keras.applications`` come in one width. ``backbone`` names the ImageNet weights of
+    `BACKBONES` that the regime ``fine_tuned`` starts from; None where none are published.
     """
 
     name: str
@@ -39,6 +41,7 @@ class ModelSpec:
     classes: int = 2
     smallest: int = 16
     scalable: bool = True
+    backbone: str | None = None
 
 
 MODELS: dict[str, ModelSpec] = {
@@ -86,6 +89,7 @@ MODELS: dict[str, ModelSpec] = {
             "Simonyan and Zisserman 2015, as in Khan et al. 2020, section 3.1.3",
             smallest=32,
             scalable=False,
+            backbone="vgg16",
         ),
         ModelSpec(
             "vgg19",
@@ -96,6 +100,7 @@ MODELS: dict[str, ModelSpec] = {
             "Simonyan and Zisserman 2015, as in Khan et al. 2020, section 3.1.3",
             smallest=32,
             scalable=False,
+            backbone="vgg19",
         ),
         ModelSpec(
             "resnet50",
@@ -106,6 +111,7 @@ MODELS: dict[str, ModelSpec] = {
             "He et al. 2016, as in Khan et al. 2020, section 3.1.3",
             smallest=32,
             scalable=False,
+            backbone="resnet50",
         ),
         ModelSpec(
             "inception_v3",
@@ -116,6 +122,7 @@ MODELS: dict[str, ModelSpec] = {
             "Szegedy et al. 2016, as in Khan et al. 2020, section 3.1.3",
             smallest=75,
             scalable=False,
+            backbone="inception_v3",
         ),
         ModelSpec(
             "densenet201",
@@ -126,6 +133,7 @@ MODELS: dict[str, ModelSpec] = {
             "Huang et al. 2017, as in Khan et al. 2020, section 3.1.3",
             smallest=32,
             scalable=False,
+            backbone="densenet201",
         ),
         ModelSpec(
             "xception",
@@ -136,6 +144,7 @@ MODELS: dict[str, ModelSpec] = {
             "Chollet 2017, as in Khan et al. 2020, section 3.1.3",
             smallest=71,
             scalable=False,
+            backbone="xception",
         ),
         ModelSpec(
             "segnet",
@@ -169,6 +178,7 @@ MODELS: dict[str, ModelSpec] = {
             29_444_166,
             "Badrinarayanan et al. 2017, as in Khan et al. 2020, section 3.2.2",
             smallest=32,
+            backbone="vgg16",
         ),
         ModelSpec(
             "vgg19_segnet",
@@ -178,6 +188,7 @@ MODELS: dict[str, ModelSpec] = {
             40_068_678,
             "Badrinarayanan et al. 2017, as in Khan et al. 2020, section 3.2.2",
             smallest=32,
+            backbone="vgg19",
         ),
         ModelSpec(
             "fcn8",
@@ -186,6 +197,7 @@ MODELS: dict[str, ModelSpec] = {
             (304, 304, 3),
             134_271_436,
             "Long et al. 2015, as in Khan et al. 2020, section 3.2.2",
+            backbone="vgg16",
         ),
         ModelSpec(
             "deeplabv3_resnet18",
@@ -194,6 +206,7 @@ MODELS: dict[str, ModelSpec] = {
             (304, 304, 3),
             16_605_394,
             "Chen et al. 2018, as in Khan et al. 2020, section 3.2.2: DeepLabV3_1",
+            backbone="resnet18",
         ),
         ModelSpec(
             "deeplabv3_resnet50",
@@ -204,6 +217,7 @@ MODELS: dict[str, ModelSpec] = {
             "Chen et al. 2018, as in Khan et al. 2020, section 3.2.2: DeepLabV3_2",
             smallest=32,
             scalable=False,
+            backbone="resnet50",
         ),
         ModelSpec(
             "resnet18",
@@ -212,6 +226,7 @@ MODELS: dict[str, ModelSpec] = {
             (82, 82, 1),
             11_171_266,
             "He et al. 2016 (ResNet-18), as in Khan et al. 2020, section 3.1.3",
+            backbone="resnet18",
         ),
         ModelSpec(
             "googlenet",
@@ -220,6 +235,7 @@ MODELS: dict[str, ModelSpec] = {
             (82, 82, 1),
             5_595_682,
             "Szegedy et al. 2015 (GoogLeNet, with batch normalization), as in Khan et al. 2020, section 3.1.3",
+            backbone="googlenet",
         ),
         ModelSpec(
             "shufflenet",
@@ -228,8 +244,68 @@ MODELS: dict[str, ModelSpec] = {
             (82, 82, 1),
             1_255_222,
             "Ma et al. 2018 (ShuffleNet v2 1.0x), for Khan et al. 2020, section 3.1.3",
+            backbone="shufflenet",
         ),
     )
+}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Published ImageNet weights: where they are, and what the network that they belong to takes.
+
+    ``application`` names the network in ``keras.applications`` (weights without top); None: it is ours of the same
+    name, whose layers are torchvision's. ``preprocessing`` is what the image went through when they were trained:
+    ``caffe`` (BGR, 0 to 255, mean subtracted), ``torch`` (RGB, mean and standard deviation) or ``tf`` (-1 to 1).
+    ``unused`` are the beginnings of keys that the file holds and nothing here needs. File, URL and checksum are
+    defaults of the config's ``pretrained.files``.
+    """
+
+    preprocessing: Preprocessing
+    file: str
+    url: str
+    checksum: str
+    application: str | None = None
+    unused: tuple[str, ...] = ()
+
+
+def _keras(application: str, preprocessing: Preprocessing, folder: str, stem: str, md5: str) -> Backbone:
+    file = f"{stem}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    url = f"https://storage.googleapis.com/tensorflow/keras-applications/{folder}/{file}"
+    return Backbone(preprocessing, file, url, f"md5:{md5}", application)
+
+
+# The checksums of Keras' files are those in the sources of keras.applications; the SHA-256 of timm's copy of
+# torchvision's ResNet-18 and of ShuffleNet are the published ones. Of GoogLeNet's only the digits in its name are
+# known: a run records the whole.
+BACKBONES: dict[str, Backbone] = {
+    "vgg16": _keras("VGG16", "caffe", "vgg16", "vgg16", "6d6bbae143d832006294945121d1f1fc"),
+    "vgg19": _keras("VGG19", "caffe", "vgg19", "vgg19", "253f8cb515780f3b799900260a226db6"),
+    "resnet50": _keras("ResNet50", "caffe", "resnet", "resnet50", "4d473c1dd8becc155b73f8504c6f6626"),
+    "inception_v3": _keras("InceptionV3", "tf", "inception_v3", "inception_v3", "bcbd6486424b2319ff4ef7d526e38f63"),
+    "densenet201": _keras("DenseNet201", "torch", "densenet", "densenet201", "c13680b51ded0fb44dff2d8f86ac8bb1"),
+    "xception": _keras("Xception", "tf", "xception", "xception", "b0042744bf5b25fce3cb969f33bebb97"),
+    "resnet18": Backbone(
+        "torch",
+        "resnet18.tv_in1k.safetensors",
+        "https://huggingface.co/timm/resnet18.tv_in1k/resolve/a987fd6b60f845221bfff84b6f0191273ba56ead/model.safetensors",
+        "sha256:694f673df6520a3158624e8a89af086f59923ee4cd7436fe5bc3bc71d295ad81",
+        unused=("fc.",),
+    ),
+    "googlenet": Backbone(
+        "tf",  # torchvision turns its usual mean and standard deviation back into -1 to 1 (``transform_input``)
+        "googlenet-1378be20.pth",
+        "https://download.pytorch.org/models/googlenet-1378be20.pth",
+        "sha256:1378be20",
+        unused=("fc.", "aux1.", "aux2."),
+    ),
+    "shufflenet": Backbone(
+        "torch",
+        "shufflenetv2_x1-5666bf0f80.pth",
+        "https://download.pytorch.org/models/shufflenetv2_x1-5666bf0f80.pth",
+        "sha256:5666bf0f80d1e7f8fb61f6a65742b9c27c37f3208c1f087cdcd7c1ec1aa8b848",
+        unused=("fc.",),
+    ),
 }
 
 
@@ -237,24 +313,35 @@ MODELS: dict[str, ModelSpec] = {
 class Regime:
     """How a network is fed and started: a row of the papers' tables, not a branch in the code.
 
-    ``input`` is ``wavelet`` (the enhanced store) or ``harmonized``; ``pixel_weights`` is ``median_frequency`` for
-    Khan et al.'s static attention, which weighs each class by 0.5 / its share of the training pixels.
+    ``input`` is ``wavelet`` (the enhanced store) or ``harmonized``; ``weights`` is what training starts from;
+    ``pixel_weights`` is ``median_frequency`` for Khan et al.'s static attention, which weighs each class by 0.5 / its
+    share of the training pixels.
     """
 
     input: Literal["harmonized", "wavelet"]
+    weights: Literal["random", "imagenet"] = "random"
     pixel_weights: Literal["uniform", "median_frequency"] = "uniform"
 
 
-REGIMES: dict[str, Regime] = {
+# Khan et al. Table 3: D (wavelet-enhanced), O (original), fine-tuned. Which image the fine-tuned rows saw is not
+# printed there; section 3.1 enhances the images before all three setups, and section 3.1.3.2 gives the fine-tuned
+# networks samples of 82 x 82 x 1, a size that only the enhanced image has.
+CLASSIFIER_REGIMES: dict[str, Regime] = {
+    "scratch_wavelet": Regime(input="wavelet"),
+    "scratch_original": Regime(input="harmonized"),
+    "fine_tuned": Regime(input="wavelet", weights="imagenet"),
+}
+# Khan et al. Tables 5 and 6 and section 3.2.2, whose images are 304 x 304 x 3: never enhanced.
+SEGMENTER_REGIMES: dict[str, Regime] = {
     "scratch": Regime(input="harmonized"),
     "scratch_attention": Regime(input="harmonized", pixel_weights="median_frequency"),
-    "scratch_original": Regime(input="harmonized"),
-    "scratch_wavelet": Regime(input="wavelet"),
+    "fine_tuned": Regime(input="harmonized", weights="imagenet"),
 }
-REGIMES_OF_TASK: dict[str, tuple[str, ...]] = {
-    "classify": ("scratch_wavelet", "scratch_original"),
-    "segment_lungs": ("scratch", "scratch_attention"),
-    "segment_infection": ("scratch", "scratch_attention"),
+# By task and name: the same name may mean another image in another task.
+REGIMES: dict[str, dict[str, Regime]] = {
+    "classify": CLASSIFIER_REGIMES,
+    "segment_lungs": SEGMENTER_REGIMES,
+    "segment_infection": SEGMENTER_REGIMES,
 }
 
 # What each reading does is told in covidpipe/wavelet.py.

@@ -44,7 +44,7 @@ def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path
 
     recipe = config.training[recipe_name]
     schedule = config.schedules[recipe.schedule]
-    regime = REGIMES[recipe.regime]
+    regime = REGIMES[recipe.task][recipe.regime]
     opened = open_store(store)
     rows = labelled_parts(opened.index, read_frame(split, SPLIT), recipe, config.folds)
     part = {

@@ -28,7 +28,7 @@ wildcard_constraints:
     dataset=jobs.any_of(DATASETS),
     task=jobs.any_of(TASKS),
     model=jobs.any_of(MODELS),
-    regime=jobs.any_of(REGIMES),
+    regime=jobs.any_of(sorted({name for rows in REGIMES.values() for name in rows})),
     protocol=jobs.any_of(PROTOCOLS),
     reading=jobs.any_of(READINGS),
     cohort_out=jobs.any_of(str(paths.cohort(STUDY, name)) for name in STUDY.cohorts),
