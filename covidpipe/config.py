@@ -8,14 +8,15 @@ from __future__ import annotations
 import inspect
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from covidpipe.errors import BadConfig, did_you_mean
 from covidpipe.registry import (
+    AUGMENTATIONS,
     DATASETS,
     METHODS,
     MODALITIES,
@@ -81,6 +82,9 @@ class Recipe(Section):
     protocol: Literal["grouped", "published"] = Field("grouped", description="how images are split")
     fold: int = Field(0, ge=0, description="fold held out for the test; the next one validates")
     schedule: str = Field("short", description="a name under `schedules`")
+    init_from: str | None = Field(
+        None, description="the network under `training` whose weights it starts from; same model and width"
+    )
 
     @model_validator(mode="after")
     def _known(self) -> Recipe:
@@ -108,18 +112,116 @@ class Recipe(Section):
         return self
 
 
+def _augmentation(given: Any) -> Any:
+    return {True: "standard", False: "none"}[given] if isinstance(given, bool) else given
+
+
 class Schedule(Section):
-    """Training schedules, by name: how long, with which optimizer."""
+    """Training schedules, by name: how long, with which optimizer; those below need not be written in a study."""
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
     learning_rate: float = Field(gt=0)
     momentum: float = Field(0.0, ge=0, lt=1, description="of sgd")
-    decay: Literal["constant", "cosine", "step"] = Field("constant", description="step: divided by 10 every 25 epochs")
-    loss: Literal["cross_entropy", "dice", "cross_entropy_dice"] = "cross_entropy"
+    decay: Literal["constant", "cosine", "step"] = Field(
+        "constant", description="step: divided by 10 every `decay_every` epochs"
+    )
+    decay_every: int = Field(25, ge=1, description="epochs of a step")
+    loss: Literal["cross_entropy", "dice", "cross_entropy_dice"] = Field(
+        "cross_entropy", description="of masks; for labels it is the cross-entropy"
+    )
     images_per_epoch: int | None = Field(None, ge=1, description="images drawn for an epoch; null: all of them")
-    augment: bool = Field(True, description="shifts, rotation, zoom, contrast; never a left-right flip of a chest")
+    balance: Literal["none", "classes"] = Field(
+        "none", description="classes: images with and without the disease are seen equally often, the rarer repeated"
+    )
+    augment: Annotated[str, BeforeValidator(_augmentation)] = Field(
+        "standard", description=f"{', '.join(AUGMENTATIONS)}; true: standard, false: none"
+    )
+    flip: bool = Field(False, description="mirror half of the images: hearts on the right")
+    precision: Literal["float32", "mixed_bfloat16"] = Field(
+        "float32", description="mixed_bfloat16: faster on GPUs; probabilities and weights stay float32"
+    )
+    gpus: int = Field(1, ge=1, description="GPUs of one machine that share each batch; TensorFlow only")
+    text: str = Field("", description="where its numbers come from")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Schedule:
+        if self.augment not in AUGMENTATIONS:
+            raise ValueError(
+                f"no augmentation is called `{self.augment}`; known: {', '.join(AUGMENTATIONS)}."
+                f"{did_you_mean(self.augment, AUGMENTATIONS)}"
+            )
+        if self.batch_size % self.gpus:
+            raise ValueError(f"batch_size {self.batch_size} cannot be shared evenly by {self.gpus} gpus")
+        return self
+
+
+_FULL = {
+    "khan2020": Schedule(
+        epochs=30,
+        batch_size=8,
+        optimizer="sgd",
+        learning_rate=0.001,
+        momentum=0.95,
+        augment="none",
+        text="Khan et al. 2020, section 4.2: all classifiers and segmenters; no augmentation is told",
+    ),
+    "alom2020_xray": Schedule(
+        epochs=75,
+        batch_size=32,
+        optimizer="adam",
+        learning_rate=0.001,
+        decay="step",
+        balance="classes",
+        text="Alom et al. 2020, section 4: detection in X-rays (pneumonia, COVID-19)",
+    ),
+    "alom2020_ct": Schedule(
+        epochs=150,
+        batch_size=16,
+        optimizer="adam",
+        learning_rate=0.001,
+        decay="step",
+        balance="classes",
+        text="Alom et al. 2020, section 4: detection in CT, with the parameters of the X-ray detector (our reading)",
+    ),
+    "alom2020_lungs": Schedule(
+        epochs=75,
+        batch_size=8,
+        optimizer="adam",
+        learning_rate=0.0003,
+        loss="dice",
+        text="Alom et al. 2020, section 4: lung segmentation; batch as told for CT, epochs our reading",
+    ),
+}
+
+
+def _short(name: str) -> Schedule:
+    """A fifth of the epochs, and of the epochs of a step."""
+    full = _FULL[name]
+    changes: dict[str, Any] = {
+        "epochs": full.epochs // 5,
+        "text": f"{name}_full with a fifth of the epochs, for small machines",
+    }
+    if full.decay == "step":
+        changes["decay_every"] = full.decay_every // 5
+    return full.model_copy(update=changes)
+
+
+# Usable by every recipe; a study's own schedule of the same name goes first.
+SCHEDULES: dict[str, Schedule] = {
+    "short": Schedule(
+        epochs=12,
+        batch_size=8,
+        learning_rate=0.002,
+        decay="cosine",
+        loss="cross_entropy_dice",
+        text="ours, for small machines",
+    )
+}
+for _name in _FULL:
+    SCHEDULES[f"{_name}_full"] = _FULL[_name]
+    SCHEDULES[f"{_name}_short"] = _short(_name)
 
 
 class Roles(Section):
@@ -199,13 +301,21 @@ class Config(Section):
         default_factory=_shipped_roles,
         description="the network for each part, by modality",
     )
-    schedules: dict[str, Schedule] = Field(default_factory=dict, description="training schedules, by name")
+    schedules: dict[str, Schedule] = Field(
+        default_factory=lambda: dict(SCHEDULES), description="training schedules, by name"
+    )
     harmonize: Harmonize = Field(default_factory=Harmonize)
     threshold: Threshold = Field(default_factory=Threshold)
     limits: Limits = Field(default_factory=Limits)
     folds: int = Field(5, ge=2, description="folds of every split")
     shard_images: int = Field(512, ge=1, description="images of one shard, and so of one cluster job")
     report_cases: int = Field(12, ge=0, description="overlays shown in the report")
+    tensorboard: bool = Field(False, description="write TensorBoard event files beside every network that is trained")
+
+    @field_validator("schedules")
+    @classmethod
+    def _with_those_that_come_along(cls, given: dict[str, Schedule]) -> dict[str, Schedule]:
+        return {**SCHEDULES, **given}
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
@@ -232,6 +342,7 @@ class Config(Section):
                 )
             if recipe.fold >= self.folds:
                 raise ValueError(f"training `{name}`: fold {recipe.fold} of {self.folds} folds (they count from 0)")
+            self._check_start(name)
         by_path: dict[tuple, str] = {}
         for name, recipe in self.training.items():
             other = by_path.setdefault(model_key(recipe), name)
@@ -270,6 +381,25 @@ class Config(Section):
             )
         if self.training[name].task != task:
             raise ValueError(f"models.{modality}.{task}: `{name}` is trained to {self.training[name].task}")
+
+    def _check_start(self, name: str) -> None:
+        """Refuse a network that starts from an unknown or another one, or, through others, from itself."""
+        line = [name]
+        while (start := self.training[line[-1]].init_from) is not None:
+            if start not in self.training:
+                raise ValueError(
+                    f"training `{line[-1]}`: init_from: `{start}` is not under `training`: "
+                    f"{', '.join(sorted(self.training))}.{did_you_mean(start, self.training)}"
+                )
+            if start in line:
+                raise ValueError(f"training `{name}` starts from itself: {' <- '.join([*line, start])}")
+            recipe, parent = self.training[line[-1]], self.training[start]
+            if (recipe.model, recipe.width) != (parent.model, parent.width):
+                raise ValueError(
+                    f"training `{line[-1]}` starts from `{start}` and must have its model and width: "
+                    f"{parent.model}, {parent.width:g}, not {recipe.model}, {recipe.width:g}"
+                )
+            line.append(start)
 
     def data_folder(self) -> Path:
         """Folder of the declared datasets: ``COVIDPIPE_DATA`` if set, else `data`."""
@@ -389,7 +519,8 @@ def commented() -> str:
             lines += ["", f"# {_first_line(section)}", f"{key}:"]
             lines += [_line("  ", name, field, defaults[key][name]) for name, field in section.model_fields.items()]
         elif key in NAMED:
-            lines += ["", f"# {_first_line(NAMED[key])}", *_block(key, defaults[key])]
+            lines += ["", f"# {_first_line(NAMED[key])}"]
+            lines += _schedules() if key == "schedules" else _block(key, defaults[key])
             lines += [f"#  {'ct, or xr' if key == 'models' else 'any name'}:"]
             lines += [_line("#    ", name, field, field.default) for name, field in NAMED[key].model_fields.items()]
         else:
@@ -403,6 +534,20 @@ def _first_line(section: type[BaseModel]) -> str:
 
 def _block(key: str, value: Any) -> list[str]:
     return yaml.safe_dump({key: value}, sort_keys=False).splitlines()
+
+
+def _schedules() -> list[str]:
+    """Those that come along, one line each with what differs from a schedule's defaults."""
+    lines = ["schedules:"]
+    for name, schedule in SCHEDULES.items():
+        shown = yaml.safe_dump(
+            schedule.model_dump(mode="json", exclude_defaults=True),
+            default_flow_style=True,
+            sort_keys=False,
+            width=1000,
+        )
+        lines.append(f"  {name}: {shown.strip()}")
+    return lines
 
 
 def _line(indent: str, key: str, field: FieldInfo, value: Any) -> str:

@@ -356,6 +356,16 @@ READINGS: dict[str, str] = {
 }
 
 
+# How training images are changed; the numbers are in covidpipe/training/augmentation.py.
+AUGMENTATIONS: dict[str, str] = {
+    "none": "the image as it is",
+    "geometric": "shift, rotation, zoom, shear",
+    "intensity": "contrast, brightness, gamma, CLAHE, blur, noise, coarser grey levels, JPEG",
+    "standard": "both",
+    "strong": "both, in wider ranges",
+}
+
+
 @dataclass(frozen=True)
 class MethodSpec:
     """A composition that turns an image into a percentage, and the models it needs for each modality."""

@@ -200,9 +200,10 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
         return {}
     if stage in ("train", "evaluate"):
         recipe: Recipe = config.training[recipe_name(config, given)]
+        schedule = config.schedules[recipe.schedule].model_dump(mode="json", exclude={"text"})
         return {
             "recipe": recipe.model_dump(mode="json", exclude={"schedule"}),
-            "schedule": plain["schedules"][recipe.schedule] if stage == "train" else None,
+            "schedule": schedule if stage == "train" else None,
             "harmonize": plain["harmonize"],
             "folds": config.folds,
             "seed": config.seed,

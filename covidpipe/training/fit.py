@@ -47,7 +47,9 @@ def make_optimizer(schedule: Schedule, steps_per_epoch: int) -> keras.optimizers
             rate / 20, max(1, steps - warmup), warmup_target=rate, warmup_steps=warmup
         )
     elif schedule.decay == "step":
-        edges = [epoch * steps_per_epoch for epoch in range(25, schedule.epochs, 25)]
+        edges = [
+            epoch * steps_per_epoch for epoch in range(schedule.decay_every, schedule.epochs, schedule.decay_every)
+        ]
         if edges:
             rate = keras.optimizers.schedules.PiecewiseConstantDecay(
                 edges, [rate / 10**k for k in range(len(edges) + 1)]
@@ -131,7 +133,7 @@ def fit(
     """
     batches = Batches(
         train.images, train.truth, train.groups, batch_size=schedule.batch_size, channels=recipe.channels, seed=seed,
-        images_per_epoch=schedule.images_per_epoch, augmented=schedule.augment,
+        images_per_epoch=schedule.images_per_epoch, augmented=schedule.augment != "none",
     )  # fmt: skip
     loss: Any
     if recipe.task == "classify":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,21 @@ def test_a_dumped_config_is_the_same_config():
         (study(model="cov_ctnet"), r"`cov_ctnet` does not segment_lungs; it does: classify"),
         (study(regime="scratch_wavelet"), r"no regime of segment_lungs is called `scratch_wavelet`"),
         (study(dataset="covid-cxr"), r"dataset `covid-cxr` has no lung_mask; these have: medseg829"),
-        (study(schedule="t"), r"training `lungs` wants schedule `t`; under `schedules` there are: s"),
+        (
+            study(schedule="t"),
+            r"training `lungs` wants schedule `t`; under `schedules` there are: alom2020_ct_full, .*, s,",
+        ),
+        (study(init_from="lung"), r"init_from: `lung` is not under `training`: lungs\. Did you mean `lungs`\?"),
+        (study(init_from="lungs"), r"training `lungs` starts from itself: lungs <- lungs"),
+        (
+            {
+                "training": {"a": RECIPE | {"init_from": "b"}, "b": RECIPE | {"fold": 1, "width": 0.5}},
+                "schedules": SCHEDULE,
+            },
+            r"training `a` starts from `b` and must have its model and width: nabla3, 0\.5, not nabla3, 1",
+        ),
+        ({"schedules": {"s": SCHEDULE["s"] | {"augment": "standart"}}}, r"Did you mean `standard`\?"),
+        ({"schedules": {"s": SCHEDULE["s"] | {"gpus": 2}}}, r"batch_size 1 cannot be shared evenly by 2 gpus"),
         (study(fold=5), r"fold 5 of 5 folds"),
         (
             study() | {"models": {"ct": {"classify": "lungs"}}},
@@ -114,3 +129,52 @@ def test_a_dataset_lies_where_the_config_or_the_environment_says(monkeypatch):
     assert config.source_root("unseen") == Path("q/ct")
     with pytest.raises(BadConfig, match="Did you mean `unseen`"):
         config.source_root("unsen")
+
+
+# Row of the published hyperparameters -> the schedule that holds them.
+SCHEDULE_OF = {
+    ("Alom", "IRRCNN pneumonia/COVID-Det_X-ray"): "alom2020_xray",
+    ("Alom", 'COVID-Det_CT ("same parameters")'): "alom2020_ct",
+    ("Alom", "NABLA-3 COVID-Seg_X-ray"): "alom2020_lungs",
+    ("Alom", "NABLA-3 COVID-Seg_CT"): "alom2020_lungs",
+    ("Khan", "all classifiers and segmenters"): "khan2020",
+}
+
+
+def test_the_papers_schedules_are_as_published():
+    file = ROOT.parent / "shared" / "papers" / "published" / "hyperparameters.csv"
+    if not file.exists():
+        pytest.skip(f"the published hyperparameters are not at {file}")
+    with file.open(newline="") as handle:
+        rows = {(row["paper"], row["model"]): row for row in csv.DictReader(handle)}
+    for key, name in SCHEDULE_OF.items():
+        row, full = rows[key], Config().schedules[f"{name}_full"]
+        assert full.optimizer == row["optimizer"].lower() and full.learning_rate == float(row["lr"])
+        assert full.momentum == float(row["momentum"] or 0)
+        assert [full.batch_size] == [int(row["batch"] or full.batch_size)]
+        assert [full.epochs] == [int(row["epochs"] or full.epochs)]
+        assert (full.loss == "dice") == ("Dice" in row["loss"])
+        assert (full.decay == "step") == row["schedule"].startswith("/10 every 25")
+        assert full.decay_every == 25
+        short = Config().schedules[f"{name}_short"]
+        assert short.epochs * 5 == full.epochs and short.learning_rate == full.learning_rate
+
+
+def test_a_studys_own_schedule_goes_before_the_one_of_that_name_that_comes_along():
+    config = parse({"schedules": {"short": SCHEDULE["s"]}}, "here")
+    assert config.schedules["short"].epochs == 1 and config.schedules["khan2020_full"].epochs == 30
+
+
+def test_a_network_may_start_from_another_of_the_study():
+    child = RECIPE | {"dataset": "coronacases", "init_from": "lungs"}
+    config = parse({"training": {"lungs": RECIPE, "child": child}, "schedules": SCHEDULE}, "here")
+    assert config.training["child"].init_from == "lungs"
+    circle = {"a": RECIPE | {"init_from": "b"}, "b": child | {"init_from": "a"}}
+    with pytest.raises(BadConfig, match="training `a` starts from itself: a <- b <- a"):
+        parse({"training": circle, "schedules": SCHEDULE}, "here")
+
+
+@pytest.mark.parametrize(("given", "meant"), [(True, "standard"), (False, "none"), ("geometric", "geometric")])
+def test_augmentation_may_be_a_yes_or_a_no(given, meant):
+    config = parse({"schedules": {"s": SCHEDULE["s"] | {"augment": given}}}, "here")
+    assert config.schedules["s"].augment == meant

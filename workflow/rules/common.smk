@@ -106,6 +106,16 @@ def store_of_recipe(wildcards):
     return paths.store(STUDY, STUDY.training[recipe_name(wildcards)]) / "index.parquet"
 
 
+def parent_of_recipe(wildcards):
+    """The network whose weights a training starts from, if it does."""
+    start = STUDY.training[recipe_name(wildcards)].init_from
+    return (
+        []
+        if start is None
+        else [paths.model(STUDY, STUDY.training[start]) / "model.keras"]
+    )
+
+
 def models_of_cohort(wildcards):
     try:
         return jobs.cohort_models(STUDY, cohort_name(wildcards))

@@ -10,6 +10,7 @@ rule train_model:
         store=store_of_recipe,
         split=RESULTS / "splits" / "{dataset}" / "{protocol}.parquet",
         images=RESULTS / "ingest" / "{dataset}" / "images.parquet",
+        parent=parent_of_recipe,
     output:
         model=RESULTS / "models" / MODEL_PATH / "model.keras",
         history=RESULTS / "models" / MODEL_PATH / "history.parquet",
