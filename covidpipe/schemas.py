@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from covidpipe.errors import BadTable
 
-SCHEMA_VERSION = "1.0.0"
+SCHEMA_VERSION = "1.1.0"
 
 # Why an image is rejected (no percentage is told), or flagged (told with a warning). One sentence each for the
 # codebook; the row's own sentence says what was found in that very file.
@@ -548,7 +548,7 @@ METRICS_SUMMARY = TableSpec(
     key=("subject", "measure"),
     sort_by=("subject", "measure"),
     columns=(
-        Column("subject", _string, "The model, method or trivial control that was measured."),
+        Column("subject", _string, "The model, method or control that was measured."),
         Column("measure", _string, "What was measured."),
         Column("value", pa.float64(), "Its value.", null_means="undefined: no image could be measured"),
         Column("low", pa.float64(), "Lower end of the 95 % interval.", null_means="undefined"),
@@ -556,6 +556,20 @@ METRICS_SUMMARY = TableSpec(
         Column("n", pa.int64(), "Images (or trials, for a proportion).", between=(0, INF)),
         Column("k", pa.int64(), "Successes, for a proportion.", between=(0, INF), null_means="not a proportion"),
         Column("patients", pa.int64(), "Patients.", between=(0, INF), null_means="patients are not known"),
+        Column("interval", _string, "How the interval was made.", null_means="there is none"),
+        Column(
+            "role",
+            _string,
+            "The model under test, or a control: an answer that needs no look at the lungs.",
+            values=("model", "control"),
+            null_means="a method's error on a cohort",
+        ),
+        Column(
+            "remark",
+            _string,
+            "In words: where a control comes near the model, or why a value is missing.",
+            null_means="nothing to remark",
+        ),
     ),
 )
 

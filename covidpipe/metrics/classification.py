@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from covidpipe.metrics import counts
+from covidpipe.metrics.counts import Counts, defined, ratio
 
-def confusion(found: np.ndarray, truth: np.ndarray) -> tuple[int, int, int, int]:
-    """True positives, false positives, true negatives, false negatives.
 
-    >>> confusion(np.array([1, 1, 0, 0], bool), np.array([1, 0, 0, 1], bool))
+def confusion(found: np.ndarray, truth: np.ndarray) -> Counts:
+    """True positives, false positives, true negatives, false negatives, of labels or of pixels.
+
+    >>> tuple(confusion(np.array([1, 1, 0, 0], bool), np.array([1, 0, 0, 1], bool)))
     (1, 1, 1, 1)
     """
     found, truth = np.asarray(found, bool), np.asarray(truth, bool)
-    return (
-        int(np.count_nonzero(found & truth)),
-        int(np.count_nonzero(found & ~truth)),
-        int(np.count_nonzero(~found & ~truth)),
-        int(np.count_nonzero(~found & truth)),
-    )
+    tp = int(np.count_nonzero(found & truth))
+    fp, fn = int(np.count_nonzero(found)) - tp, int(np.count_nonzero(truth)) - tp
+    return Counts(tp, fp, truth.size - tp - fp - fn, fn)
 
 
 def balanced_accuracy(found: np.ndarray, truth: np.ndarray) -> float | None:
     """Mean of sensitivity and specificity, or None if a class is absent."""
-    tp, fp, tn, fn = confusion(found, truth)
-    if tp + fn == 0 or tn + fp == 0:
-        return None
-    return (tp / (tp + fn) + tn / (tn + fp)) / 2
+    return defined(counts.balanced_accuracy(confusion(found, truth)))
 
 
 def roc_auc(probability: np.ndarray, truth: np.ndarray) -> float | None:
@@ -42,3 +40,63 @@ def cross_entropy(probability: np.ndarray, truth: np.ndarray) -> float:
     p = np.clip(np.asarray(probability, float), 1e-7, 1 - 1e-7)
     wanted = np.asarray(truth, bool)
     return float(-np.mean(np.where(wanted, np.log(p), np.log(1 - p))))
+
+
+def precision_recall(
+    probability: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Precision and recall at every distinct threshold, from the strictest.
+
+    Parameters
+    ----------
+    probability : ndarray, (n,)
+    truth : ndarray of bool, (n,)
+    weights : ndarray, (..., n), optional
+        How often each image counts, such as in each of many bootstrap draws.
+
+    Returns
+    -------
+    precision, recall : ndarray, (..., thresholds)
+        NaN where nothing is called positive, or nothing is.
+    """
+    probability, truth = np.asarray(probability), np.asarray(truth, bool)
+    weights = np.ones(len(truth)) if weights is None else np.asarray(weights, float)
+    order = np.argsort(-probability, kind="stable")
+    last = np.flatnonzero(np.diff(probability[order], append=np.nan))  # of each run of equal probabilities
+    hits = np.cumsum(weights[..., order] * truth[order], axis=-1)[..., last]
+    called = np.cumsum(weights[..., order], axis=-1)[..., last]
+    return ratio(hits, called), ratio(hits, (weights * truth).sum(axis=-1, keepdims=True))
+
+
+def average_precision(
+    probability: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None
+) -> NDArray[np.float64]:
+    """Area under the precision-recall curve as steps, sum of (recall - recall before) x precision.
+
+    This is scikit-learn's estimator; it does not interpolate, which would be too friendly (Davis & Goadrich 2006).
+    Parameters are those of `precision_recall`; the result is NaN without a positive image.
+
+    >>> average_precision(np.array([0.9, 0.8, 0.7]), np.array([1, 0, 1], bool)).round(6).tolist()
+    0.833333
+    """
+    precision, recall = precision_recall(probability, truth, weights)
+    gained = np.diff(recall, axis=-1, prepend=0)
+    return np.where(gained == 0, 0, gained * precision).sum(axis=-1)
+
+
+def pr_auc_trapezoid(
+    probability: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None
+) -> NDArray[np.float64]:
+    """Area under the precision-recall curve by trapezoids: what MATLAB's ``perfcurve`` gives for tpr against prec.
+
+    Khan et al.'s AUC column is most likely this one. It interpolates, so `average_precision` is the one to quote. Our
+    reading: at recall 0, where precision is 0 / 0, it is that of the strictest threshold.
+    """
+    precision, recall = precision_recall(probability, truth, weights)
+    filled = np.where(np.isnan(precision), np.inf, precision)
+    # a draw without the images of the strictest thresholds has no precision there: that of the next one stands in
+    first = np.take_along_axis(filled, np.isfinite(filled).argmax(axis=-1)[..., None], axis=-1)
+    filled = np.where(np.isinf(filled), first, filled)
+    width = np.diff(recall, axis=-1, prepend=0)
+    before = np.concatenate([first, filled[..., :-1]], axis=-1)
+    return (width * (filled + before) / 2).sum(axis=-1)

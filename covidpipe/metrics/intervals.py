@@ -1,66 +1,39 @@
-"""95 % intervals: of means and pooled scores by resampling patients, of proportions by Wilson's formula."""
+"""95 % intervals: of proportions by Wilson's formula, of the ROC AUC by DeLong's, of the rest by resampling patients.
+
+The images of a patient resemble each other. Wilson's and DeLong's formulas take every image for a new patient; used so
+on 100 slices of two patients they give an interval that a third patient has no reason to fall into. Each method here
+therefore takes the patients as its units, and is the textbook formula again where every image has a patient of its own.
+With few patients the intervals are honestly wide; those of the bootstrap are still somewhat too narrow (of means of 5,
+10, 20 and 40 patients with 1 to 11 images they cover 91, 93, 94 and 95 % in place of 95; plain percentiles 81, 89, 92
+and 94 %), so read every interval together with the number of patients.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+from scipy.stats import norm, rankdata, t
 
 NORMAL_975 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
+DRAWS = 1000
+CHUNK = 2**22  # numbers of one block of weights
 
 
-def bootstrap_by_group(
-    values: np.ndarray,
-    groups: np.ndarray,
-    statistic: Callable[[np.ndarray], float | None],
-    draws: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float] | None:
-    """Percentile interval of a statistic, patients and not images being drawn again.
+class Interval(NamedTuple):
+    """Both ends of a 95 % interval, and how it was made."""
 
-    The images of a patient resemble each other; resampling images would make the interval far too narrow. With few
-    patients even this one is too narrow: read it together with the number of patients.
-
-    Parameters
-    ----------
-    values : ndarray, (n,) or (n, k)
-        One row an image.
-    groups : ndarray, (n,)
-        The patient of each image.
-    statistic : callable
-        Takes rows of `values` and returns a number, or None where it is undefined; such draws are left out.
-    draws, seed : int
-
-    Returns
-    -------
-    tuple of float or None
-        Low and high end; None with fewer than two groups (nothing can be resampled) or no defined draw.
-
-    Examples
-    --------
-    >>> bootstrap_by_group(np.ones(4), np.array(["a", "a", "b", "b"]), np.mean)
-    (1.0, 1.0)
-    """
-    values = np.asarray(values)
-    names, inverse = np.unique(np.asarray(groups), return_inverse=True)
-    if len(names) < 2:
-        return None
-    members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(draws):
-        rows = np.concatenate([members[i] for i in rng.integers(0, len(names), len(names))])
-        value = statistic(values[rows])
-        if value is not None and math.isfinite(value):
-            drawn.append(value)
-    if not drawn:
-        return None
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(low), float(high)
+    low: float
+    high: float
+    how: str
 
 
-def wilson(k: int, n: int) -> tuple[float, float] | None:
+def wilson(k: float, n: float) -> tuple[float, float] | None:
     """Wilson's 95 % interval of the proportion k / n, or None if n is 0 (Wilson 1927).
 
     >>> low, high = wilson(8, 10)
@@ -73,3 +46,227 @@ def wilson(k: int, n: int) -> tuple[float, float] | None:
     center = (k + z2 / 2) / (n + z2)
     half = NORMAL_975 / (n + z2) * math.sqrt(k * (n - k) / n + z2 / 4)
     return max(0.0, center - half), min(1.0, center + half)
+
+
+def proportion(success: np.ndarray, groups: np.ndarray) -> Interval | None:
+    """Wilson's 95 % interval of a share of images, with as many independent ones as the patients allow.
+
+    If no patient has two images this is `wilson`. Otherwise n is divided by the design effect, the variance of the
+    share between patients (as a ratio estimate) over that of independent images, and by (t / z)^2 for the few patients
+    that this variance is known from (Korn & Graubard 1998, with Wilson's in place of Clopper and Pearson's formula). It
+    never exceeds n. Where all images agree nothing is known of the variance, and each patient counts once.
+
+    Parameters
+    ----------
+    success : ndarray of bool, (n,)
+    groups : ndarray, (n,)
+        The patient of each image.
+
+    Returns
+    -------
+    Interval or None
+        None without images.
+
+    Examples
+    --------
+    >>> proportion(np.array([1, 1, 1, 0]), np.arange(4)).how
+    'Wilson'
+    """
+    success = np.asarray(success, float)
+    names, codes = np.unique(np.asarray(groups), return_inverse=True)
+    n, patients = len(success), len(names)
+    if n == 0:
+        return None
+    if patients == n:
+        return _named(wilson(success.sum(), n), "Wilson")
+    share = success.mean()
+    independent = n * share * (1 - share)
+    if independent == 0 or patients == 1:
+        effective = float(patients)
+    else:
+        excess = np.bincount(codes, success - share)
+        between = patients / (patients - 1) * (excess**2).sum()
+        few = (NORMAL_975 / t.ppf(0.975, patients - 1)) ** 2
+        effective = min(n, n * few * independent / between) if between > 0 else float(n)
+    return _named(wilson(share * effective, effective), f"Wilson, {patients} patients")
+
+
+def _named(ends: tuple[float, float] | None, how: str) -> Interval | None:
+    return None if ends is None else Interval(*ends, how)
+
+
+def auc_interval(probability: np.ndarray, truth: np.ndarray, groups: np.ndarray) -> Interval | None:
+    """DeLong's 95 % interval of the area under the ROC curve, for images that come in patients.
+
+    The variance is Obuchowski's (1997) for clustered images; with one image a patient it is that of DeLong, DeLong &
+    Clarke-Pearson (1988). The interval is symmetric in the log-odds of the area, so that it stays between 0 and 1, and
+    uses Student's t with one degree of freedom less than patients. Where the classes are told apart without a fault
+    that variance is zero and would pretend to certainty: there it is the score interval of Newcombe (2006, method 5),
+    each patient counted once.
+
+    Parameters
+    ----------
+    probability : ndarray, (n,)
+    truth : ndarray of bool, (n,)
+    groups : ndarray, (n,)
+
+    Returns
+    -------
+    Interval or None
+        None if a class is absent, or seen in one patient only, or if all probabilities are equal.
+    """
+    probability, truth = np.asarray(probability), np.asarray(truth, bool)
+    names, codes = np.unique(np.asarray(groups), return_inverse=True)
+    ill, healthy = (len(np.unique(codes[truth == label])) for label in (True, False))
+    if min(ill, healthy) < 2:
+        return None
+    area, of_ill, of_healthy = placements(probability, truth)
+    how = "DeLong" if len(names) == len(truth) else f"DeLong (Obuchowski), {len(names)} patients"
+    if area in (0.0, 1.0):
+        far = _newcombe(ill, healthy)
+        low, high = (far, 1.0) if area == 1 else (0.0, 1 - far)
+        return Interval(low, high, f"score (Newcombe), {len(names)} patients")
+    excess = [
+        np.bincount(codes[truth == label], part - area, minlength=len(names)) / len(part)
+        for label, part in ((True, of_ill), (False, of_healthy))
+    ]
+    patients = len(names)
+    variance = (
+        ill / (ill - 1) * (excess[0] ** 2).sum()
+        + healthy / (healthy - 1) * (excess[1] ** 2).sum()
+        + 2 * patients / (patients - 1) * (excess[0] * excess[1]).sum()
+    )
+    if variance <= 0:
+        return None
+    half = t.ppf(0.975, patients - 1) * math.sqrt(variance) / (area * (1 - area))
+    return Interval(float(expit(logit(area) - half)), float(expit(logit(area) + half)), how)
+
+
+def placements(probability: np.ndarray, truth: np.ndarray) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    """Area under the ROC curve, and what each image adds to it: DeLong's structural components.
+
+    Returns
+    -------
+    area : float
+    of_ill : ndarray
+        For each positive image, the share of the negative ones that it is ranked above; a tie counts half.
+    of_healthy : ndarray
+        For each negative image, the share of the positive ones that are ranked above it.
+    """
+    ranks = rankdata(probability)
+    ill, healthy = ranks[truth], ranks[~truth]
+    of_ill = (ill - rankdata(probability[truth])) / len(healthy)
+    of_healthy = 1 - (healthy - rankdata(probability[~truth])) / len(ill)
+    return float(of_ill.mean()), of_ill, of_healthy
+
+
+def _newcombe(ill: int, healthy: int) -> float:
+    """Lower end for an area of 1: where 1 - area is `NORMAL_975` standard errors of that area (Newcombe 2006)."""
+    mean = (ill + healthy) / 2 - 1
+
+    def beyond(area: float) -> float:
+        spread = 1 + mean * (1 - area) / (2 - area) + mean * area / (1 + area)
+        return (1 - area) - NORMAL_975**2 * area * spread / (ill * healthy)
+
+    return float(brentq(beyond, 0.0, 1.0))
+
+
+class PatientBootstrap:
+    """Patients drawn again with replacement, the same draws for every score, and percentile intervals of scores.
+
+    The percentiles are widened for few patients (Hesterberg 2015, expanded percentiles): plain ones are too narrow by
+    the factor sqrt((n - 1) / n) and by z in place of t.
+
+    Parameters
+    ----------
+    groups : ndarray, (n,)
+        The patient of each image.
+    draws, seed : int
+
+    Examples
+    --------
+    >>> PatientBootstrap(np.array(["a", "a", "b", "b"])).of_rows(np.ones(4), np.mean)
+    Interval(low=1.0, high=1.0, how='bootstrap of 2 patients')
+    """
+
+    def __init__(self, groups: np.ndarray, draws: int = DRAWS, seed: int = 0):
+        names, self.codes = np.unique(np.asarray(groups), return_inverse=True)
+        self.patients, self.draws, self.seed = len(names), draws, seed
+        self._kept: NDArray[np.int64] | None = None
+
+    def _counts(self, width: int) -> Iterator[NDArray[np.int64]]:
+        """How often each patient was drawn, (some draws, patients), in blocks of no more than `CHUNK` / width draws."""
+        if self._kept is None and self.patients * self.draws <= CHUNK:
+            self._kept = self._draw(np.random.default_rng(self.seed), self.draws)
+        rng = np.random.default_rng(self.seed)
+        step = max(1, CHUNK // max(width, self.patients, 1))
+        for start in range(0, self.draws, step):
+            stop = min(start + step, self.draws)
+            yield self._draw(rng, stop - start) if self._kept is None else self._kept[start:stop]
+
+    def _draw(self, rng: np.random.Generator, draws: int) -> NDArray[np.int64]:
+        return rng.multinomial(self.patients, np.full(self.patients, 1 / self.patients), draws)
+
+    def of_sums(self, columns: np.ndarray, statistic: Callable[[NDArray[Any]], NDArray[Any]]) -> Interval | None:
+        """Interval of a score that is made of sums over images.
+
+        Parameters
+        ----------
+        columns : ndarray, (n, k)
+            What is summed: one row an image.
+        statistic : callable
+            Takes (draws, k) and returns (draws,), NaN where it is undefined; such draws are left out.
+
+        Returns
+        -------
+        Interval or None
+            None with fewer than two patients (nothing can be resampled) or no defined draw.
+        """
+        if self.patients < 2:
+            return None
+        columns = np.asarray(columns, float)
+        sums = np.stack([np.bincount(self.codes, column, self.patients) for column in columns.T], axis=1)
+        return self._interval([statistic(counts @ sums) for counts in self._counts(self.patients)])
+
+    def of_weights(self, statistic: Callable[[NDArray[Any]], NDArray[Any]]) -> Interval | None:
+        """Interval of a score that takes (draws, n), how often each image was drawn, and returns (draws,)."""
+        if self.patients < 2:
+            return None
+        return self._interval([statistic(counts[:, self.codes]) for counts in self._counts(len(self.codes))])
+
+    def of_rows(self, values: np.ndarray, statistic: Callable[[np.ndarray], float | None]) -> Interval | None:
+        """Interval of any score: `statistic` takes the rows of `values` that one draw holds; None is undefined."""
+        if self.patients < 2:
+            return None
+        values = np.asarray(values)
+        order = np.arange(len(values))
+        found = (
+            statistic(values[np.repeat(order, drawn)])
+            for counts in self._counts(self.patients)
+            for drawn in counts[:, self.codes]
+        )
+        return self._interval([np.array([np.nan if value is None else value for value in found], float)])
+
+    def _interval(self, blocks: list[NDArray[Any]]) -> Interval | None:
+        values = np.concatenate(blocks)
+        values = values[np.isfinite(values)]
+        if not len(values):
+            return None
+        tail = norm.cdf(-math.sqrt(self.patients / (self.patients - 1)) * t.ppf(0.975, self.patients - 1))
+        low, high = np.percentile(values, [100 * tail, 100 * (1 - tail)])
+        return Interval(float(low), float(high), f"bootstrap of {self.patients} patients")
+
+
+def bootstrap_by_group(
+    values: np.ndarray,
+    groups: np.ndarray,
+    statistic: Callable[[np.ndarray], float | None],
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Interval | None:
+    """`PatientBootstrap.of_rows` for a single score.
+
+    >>> bootstrap_by_group(np.ones(4), np.array(["a", "a", "b", "b"]), np.mean)
+    Interval(low=1.0, high=1.0, how='bootstrap of 2 patients')
+    """
+    return PatientBootstrap(groups, draws, seed).of_rows(values, statistic)

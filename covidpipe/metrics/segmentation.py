@@ -1,8 +1,11 @@
-"""Agreement of two masks. Undefined is None: both masks empty leave nothing to agree on."""
+"""Agreement of two masks by pixels. Undefined is None, by the rule for empty masks in `covidpipe.metrics.counts`."""
 
 from __future__ import annotations
 
 import numpy as np
+
+from covidpipe.metrics import counts
+from covidpipe.metrics.counts import Counts, defined
 
 
 def overlap(found: np.ndarray, truth: np.ndarray) -> tuple[int, int, int]:
@@ -32,11 +35,13 @@ def dice(found: np.ndarray, truth: np.ndarray) -> float | None:
 
 def dice_of_counts(both: int, found_px: int, truth_px: int) -> float | None:
     """Dice from pixel counts, which may be sums over many images (pooled Dice)."""
-    total = found_px + truth_px
-    return None if total == 0 else 2 * both / total
+    return defined(counts.f_score(_without_background(both, found_px, truth_px)))
 
 
 def iou_of_counts(both: int, found_px: int, truth_px: int) -> float | None:
     """Intersection over union from pixel counts, or None if both masks are empty."""
-    union = found_px + truth_px - both
-    return None if union == 0 else both / union
+    return defined(counts.iou(_without_background(both, found_px, truth_px)))
+
+
+def _without_background(both: int, found_px: int, truth_px: int) -> Counts:
+    return Counts(both, found_px - both, 0, truth_px - both)

@@ -15,7 +15,7 @@ from covidpipe.inference.engine import LoadedModel, load_model_folder
 from covidpipe.io.files import read_frame, replacing, write_json, write_table
 from covidpipe.io.store import Store, open_store
 from covidpipe.metrics import classification, segmentation
-from covidpipe.metrics.intervals import bootstrap_by_group, wilson
+from covidpipe.metrics.intervals import Interval, bootstrap_by_group, wilson
 from covidpipe.provenance import prepare_backend, run_record
 from covidpipe.quantify import infection_percent
 from covidpipe.registry import TRUTH_OF_TASK
@@ -106,8 +106,7 @@ def judge_labels(
             ("specificity", tn, tn + fp),
             ("precision", tp, tp + fp),
         ):
-            interval = wilson(k, n)
-            summary.append(summary_row(subject, measure, k / n if n else None, interval, n, test, k=k))
+            summary.append(summary_row(subject, measure, k / n if n else None, wilson(k, n), n, test, k=k))
 
     def area(rows: np.ndarray) -> float | None:
         return classification.roc_auc(rows[:, 0], rows[:, 1])
@@ -188,13 +187,13 @@ def summary_row(
     subject: str,
     measure: str,
     value: float | None,
-    interval: tuple[float, float] | None,
+    interval: tuple[float, float] | Interval | None,
     n: int,
     rows: pd.DataFrame,
     k: int | None = None,
 ) -> dict[str, Any]:
     """One row of METRICS_SUMMARY."""
-    low, high = interval or (None, None)
+    low, high = (None, None) if interval is None else interval[:2]
     return {
         "subject": subject,
         "measure": measure,

@@ -19,8 +19,8 @@ from covidpipe.io.masks import native_masks
 from covidpipe.io.read import read_mask
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import open_store
-from covidpipe.metrics.agreement import bias, concordance, mean_absolute_error
-from covidpipe.metrics.intervals import bootstrap_by_group, wilson
+from covidpipe.metrics.agreement import bias, concordance, limit_high, limit_low, mean_absolute_error
+from covidpipe.metrics.intervals import bootstrap_by_group, proportion
 from covidpipe.metrics.segmentation import dice_of_counts, overlap
 from covidpipe.provenance import run_record
 from covidpipe.quantify import infection_percent
@@ -197,6 +197,8 @@ def summarize(scored: list[Scored], seed: int) -> list[dict[str, Any]]:
             (method, "mean_absolute_error", told, pairs, mean_absolute_error),
             (method, "bias", told, pairs, bias),
             (method, "concordance", told, pairs, concordance),
+            (method, "limit_low", told, pairs, limit_low),
+            (method, "limit_high", told, pairs, limit_high),
             (method, "percent_on_lesion_free", healthy, np.array([one.found for one in healthy], float), _mean),
             (f"always_zero for {method}", "mean_absolute_error", judged, zero, mean_absolute_error),
         ):
@@ -206,17 +208,19 @@ def summarize(scored: list[Scored], seed: int) -> list[dict[str, Any]]:
             counts = np.array([getattr(one, name) for one in some], np.int64).reshape(-1, 3)
             rows.append(_summary(method, f"{name}_dice_pooled", some, counts, _pooled_dice, seed))
         k, n = len(judged) - len(told), len(judged)
-        interval = wilson(k, n) or (None, None)
+        without = np.array([one.found is None for one in judged], bool)
+        low, high, how = proportion(without, _groups(judged)) or (None, None, None)
         rows.append(
             {
                 "subject": method,
                 "measure": "share_without_percent",
                 "value": k / n if n else None,
-                "low": interval[0],
-                "high": interval[1],
+                "low": low,
+                "high": high,
                 "n": n,
                 "k": k,
                 "patients": _patients(judged),
+                "interval": how,
             }
         )
     return rows
@@ -230,9 +234,7 @@ def _summary(
     statistic: Callable[[np.ndarray], float | None],
     seed: int,
 ) -> dict[str, Any]:
-    # an image of an unknown patient stands for itself
-    groups = np.array([one.patient_id or one.image_id for one in some], str)
-    low, high = bootstrap_by_group(values, groups, statistic, seed=seed) or (None, None)
+    low, high, how = bootstrap_by_group(values, _groups(some), statistic, seed=seed) or (None, None, None)
     return {
         "subject": subject,
         "measure": measure,
@@ -241,7 +243,13 @@ def _summary(
         "high": high,
         "n": len(some),
         "patients": _patients(some),
+        "interval": how,
     }
+
+
+def _groups(some: list[Scored]) -> np.ndarray:
+    """The patient of each image; an image of an unknown patient stands for itself."""
+    return np.array([one.patient_id or one.image_id for one in some], str)
 
 
 def _patients(some: list[Scored]) -> int | None:

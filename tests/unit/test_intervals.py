@@ -2,9 +2,19 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
-from covidpipe.metrics.agreement import bias, concordance, mean_absolute_error
-from covidpipe.metrics.intervals import bootstrap_by_group, wilson
+from covidpipe.metrics import counts, intervals
+from covidpipe.metrics.agreement import bias, concordance, limits_of_agreement, mean_absolute_error
+from covidpipe.metrics.classification import average_precision, roc_auc
+from covidpipe.metrics.intervals import (
+    PatientBootstrap,
+    auc_interval,
+    bootstrap_by_group,
+    placements,
+    proportion,
+    wilson,
+)
 
 
 def test_wilson_against_published_values():
@@ -18,12 +28,13 @@ def test_bootstrap_draws_patients_not_images():
     rng = np.random.default_rng(1)
     level = rng.normal(0, 1, 20)
     values = np.repeat(level, 50)  # 20 patients, 50 equal slices each
-    low, high = bootstrap_by_group(values, np.repeat(np.arange(20), 50), np.mean, seed=3)
+    found = bootstrap_by_group(values, np.repeat(np.arange(20), 50), np.mean, seed=3)
     by_image = bootstrap_by_group(values, np.arange(1000), np.mean, seed=3)
-    error = level.std() / np.sqrt(20)
-    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.15)
-    assert by_image[1] - by_image[0] < (high - low) / 4
-    assert (low, high) == bootstrap_by_group(values, np.repeat(np.arange(20), 50), np.mean, seed=3)
+    error = level.std(ddof=1) / np.sqrt(20)
+    assert found.high - found.low == pytest.approx(2 * 2.093 * error, rel=0.1)  # Student's t of 19
+    assert by_image.high - by_image.low < (found.high - found.low) / 4
+    assert found == bootstrap_by_group(values, np.repeat(np.arange(20), 50), np.mean, seed=3)
+    assert found.how == "bootstrap of 20 patients"
 
 
 def test_bootstrap_without_enough_to_draw():
@@ -38,5 +49,169 @@ def test_agreement_by_hand():
     assert bias(pairs) == pytest.approx(0)
     # means 20 and 20, covariance 380/6 = 190/3, variances 200/3 and 194/3
     assert concordance(pairs) == pytest.approx(2 * 190 / (200 + 194))
+    # differences -2, 3, -1: mean 0, standard deviation the square root of 7
+    assert limits_of_agreement(pairs) == pytest.approx((-1.96 * 7**0.5, 1.96 * 7**0.5), abs=1e-3)
+    assert limits_of_agreement(pairs[:1]) is None
     empty = np.zeros((0, 2))
     assert mean_absolute_error(empty) is bias(empty) is concordance(empty) is None
+
+
+def test_proportion_of_independent_images_is_wilson():
+    success = np.arange(263) < 81
+    assert proportion(success, np.arange(263))[:2] == pytest.approx(wilson(81, 263))
+    assert proportion(np.zeros(0, bool), np.zeros(0)) is None
+
+
+def test_proportion_counts_patients_where_images_repeat():
+    success = np.repeat([True, False, True, True], 25)
+    patients = np.repeat(np.arange(4), 25)
+    low, high, how = proportion(success, patients)
+    assert how == "Wilson, 4 patients"
+    # every patient is all right or all wrong: no more known than from 4 images
+    assert low <= wilson(3, 4)[0] and high >= wilson(3, 4)[1]
+    # all right: as if each patient were one image; one patient: as if there were one image
+    assert proportion(np.ones(100, bool), patients)[:2] == pytest.approx(wilson(4, 4))
+    assert proportion(success, np.zeros(100))[:2] == pytest.approx(wilson(0.75, 1))
+    # images that do not resemble their patient's others tell nearly as much as so many patients
+    alike = proportion(np.arange(400) % 2 == 0, np.repeat(np.arange(100), 4))
+    assert alike[:2] == pytest.approx(wilson(200, 400))
+
+
+def brute_delong(probability, truth):
+    """Area and DeLong's standard error by its definition: every positive against every negative image."""
+    x, y = probability[truth], probability[~truth]
+    psi = (x[:, None] > y[None]) + 0.5 * (x[:, None] == y[None])
+    area, m, n = psi.mean(), len(x), len(y)
+    variance = psi.mean(axis=1).var(ddof=1) / m + psi.mean(axis=0).var(ddof=1) / n
+    return area, np.sqrt(variance)
+
+
+def brute_obuchowski(probability, truth, groups):
+    """Obuchowski's (1997) variance for clusters, by its definition."""
+    x, y = probability[truth], probability[~truth]
+    psi = (x[:, None] > y[None]) + 0.5 * (x[:, None] == y[None])
+    area, names = psi.mean(), np.unique(groups)
+    v10, v01, gx, gy = psi.mean(axis=1), psi.mean(axis=0), groups[truth], groups[~truth]
+    m, n = len(x), len(y)
+    ill = [(v10[gx == g] - area).sum() for g in names]
+    healthy = [(v01[gy == g] - area).sum() for g in names]
+    i10, i01, i = len(set(gx)), len(set(gy)), len(names)
+    s10 = i10 / ((i10 - 1) * m) * np.square(ill).sum()
+    s01 = i01 / ((i01 - 1) * n) * np.square(healthy).sum()
+    s11 = i / (i - 1) * (np.array(ill) * healthy).sum()
+    return area, np.sqrt(s10 / m + s01 / n + 2 * s11 / (m * n))
+
+
+def logit_ends(area, error, quantile):
+    far = quantile * error / (area * (1 - area))
+    return [1 / (1 + np.exp(-(np.log(area / (1 - area)) + side * far))) for side in (-1, 1)]
+
+
+def test_delong_by_its_definition():
+    from scipy.stats import t
+
+    rng = np.random.default_rng(8)
+    for _ in range(200):
+        n = int(rng.integers(8, 40))
+        truth = np.arange(n) < rng.integers(3, n - 3)
+        p = np.round(rng.normal(0, 1, n) + truth, 1)  # with ties
+        area, error = brute_delong(p, truth)
+        assert placements(p, truth)[0] == pytest.approx(area, abs=1e-12)
+        assert roc_auc(p, truth) == pytest.approx(area, abs=1e-9)
+        found = auc_interval(p, truth, np.arange(n))
+        if area < 1:
+            assert found.how == "DeLong"
+            assert found[:2] == pytest.approx(logit_ends(area, error, t.ppf(0.975, n - 1)), abs=1e-9)
+        groups = rng.integers(0, 6, n)
+        if min(len(set(groups[truth])), len(set(groups[~truth]))) > 1 and area < 1:
+            area, error = brute_obuchowski(p, truth, groups)
+            patients = len(set(groups))
+            found = auc_interval(p, truth, groups)
+            assert found.how == f"DeLong (Obuchowski), {patients} patients"
+            assert found[:2] == pytest.approx(logit_ends(area, error, t.ppf(0.975, patients - 1)), abs=1e-9)
+
+
+def test_a_perfect_auc_is_no_certainty():
+    truth = np.arange(20) < 10
+    low, high, how = auc_interval(truth.astype(float), truth, np.arange(20))
+    assert high == 1 and 0.6 < low < 0.9 and how.startswith("score")
+    # by its definition: 1 - area is 1.96 of the standard errors that belong to that area
+    spread = low * (1 - low) * (1 + 9 * (1 - low) / (2 - low) + 9 * low / (1 + low)) / 100
+    assert 1 - low == pytest.approx(1.959964 * spread**0.5, rel=1e-5)
+    worst = auc_interval(-truth.astype(float), truth, np.arange(20))
+    assert worst[:2] == pytest.approx((0, 1 - low))
+    few = auc_interval(truth.astype(float), truth, np.arange(20) // 2)
+    assert few.low < low  # ten patients, not twenty
+
+
+def test_an_auc_without_patients_to_compare_has_no_interval():
+    truth = np.arange(8) < 4
+    assert auc_interval(np.arange(8.0), np.ones(8, bool), np.arange(8)) is None
+    assert auc_interval(np.arange(8.0), truth, np.arange(8) // 4) is None  # one patient of each kind
+    assert auc_interval(np.zeros(8), truth, np.arange(8)) is None  # every probability the same
+
+
+def test_the_ways_to_resample_agree(monkeypatch):
+    rng = np.random.default_rng(2)
+    groups = np.repeat(np.arange(12), rng.integers(1, 6, 12))
+    n = len(groups)
+    p, y = rng.random(n), rng.random(n) < 0.5
+    patients = PatientBootstrap(groups, draws=200, seed=4)
+    mean = patients.of_rows(p, np.mean)
+    assert patients.of_sums(np.c_[p, np.ones(n)], lambda s: counts.ratio(s[:, 0], s[:, 1])) == pytest.approx(mean)
+    area = patients.of_rows(np.c_[p, y], lambda rows: float(average_precision(rows[:, 0], rows[:, 1] > 0)))
+    assert patients.of_weights(lambda w: average_precision(p, y, w)) == pytest.approx(area)
+    monkeypatch.setattr(intervals, "CHUNK", 500)  # a few draws at a time: memory stays flat, the draws are the same
+    streamed = PatientBootstrap(groups, draws=200, seed=4).of_weights(lambda w: average_precision(p, y, w))
+    assert streamed == pytest.approx(area)
+    assert patients.of_sums(np.ones((n, 1)), lambda s: s[:, 0] * np.nan) is None
+
+
+R = 1000
+
+
+def share_covered(intervals, truth):
+    truth = np.broadcast_to(truth, len(intervals))
+    return np.mean([low <= wanted <= high for (low, high, *_), wanted in zip(intervals, truth, strict=True)])
+
+
+def test_wilson_covers():
+    rng = np.random.default_rng(20)
+    truth = rng.uniform(0.5, 0.95, R)  # for one single share the cover of any such interval jumps with n
+    assert 0.93 <= share_covered([wilson(k, 60) for k in rng.binomial(60, truth)], truth) <= 0.97
+
+
+def test_wilson_of_patients_covers_and_that_of_images_does_not():
+    rng = np.random.default_rng(21)
+    groups = np.repeat(np.arange(40), rng.integers(1, 20, 40))
+    success = [rng.random(len(groups)) < rng.beta(5.6, 2.4, 40)[groups] for _ in range(R)]
+    assert 0.93 <= share_covered([proportion(s, groups) for s in success], 0.7) <= 0.97
+    assert share_covered([wilson(s.sum(), len(s)) for s in success], 0.7) < 0.85
+
+
+@pytest.mark.parametrize(("patients", "images", "alike"), [(80, 1, 0.0), (40, 6, 0.4)])
+def test_delong_covers(patients, images, alike):
+    rng = np.random.default_rng(22)
+    groups = np.repeat(np.arange(patients), images)
+    area = norm.cdf(1.4 / 2**0.5)
+    found = []
+    for _ in range(R):
+        truth = rng.random(len(groups)) < 0.5
+        own = rng.normal(0, alike**0.5, patients)[groups]
+        found.append(auc_interval(own + rng.normal(0, (1 - alike) ** 0.5, len(groups)) + 1.4 * truth, truth, groups))
+    assert 0.93 <= share_covered(found, area) <= 0.97
+
+
+def test_bootstrap_by_patient_covers_and_that_of_images_does_not():
+    rng = np.random.default_rng(23)
+    groups = np.repeat(np.arange(40), rng.integers(1, 12, 40))
+    n = len(groups)
+    by_patient, by_image = PatientBootstrap(groups, seed=1), PatientBootstrap(np.arange(n), draws=200, seed=1)
+    found, too_narrow = [], []
+    for trial in range(R):
+        columns = np.c_[rng.normal(0, 1, 40)[groups] + rng.normal(0, 1, n), np.ones(n)]
+        found.append(by_patient.of_sums(columns, lambda s: s[:, 0] / s[:, 1]))
+        if trial < 200:
+            too_narrow.append(by_image.of_sums(columns, lambda s: s[:, 0] / s[:, 1]))
+    assert 0.93 <= share_covered(found, 0.0) <= 0.97
+    assert share_covered(too_narrow, 0.0) < 0.8
