@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from covidpipe.errors import BadConfig, did_you_mean
 from covidpipe.registry import (
     AUGMENTATIONS,
+    BACKBONES,
     DATASETS,
     METHODS,
     MODALITIES,
@@ -74,7 +75,7 @@ class Recipe(Section):
     task: Literal["classify", "segment_lungs", "segment_infection"]
     dataset: str = Field(description="the dataset it is trained and evaluated on")
     model: str = Field(description="architecture (`covidpipe models`)")
-    regime: str = Field(description="input and pixel weighting: a row of the papers' tables")
+    regime: str = Field(description="input, first weights, pixel weighting: a row of the papers' tables")
     width: float = Field(1.0, gt=0, le=1, description="share of the paper's channels, for small machines")
     image_size: int = Field(ge=16, le=1024, description="rows and columns of the network's input")
     channels: Literal[1, 3] = Field(1, description="channels of the network's input; the grey image is repeated")
@@ -105,6 +106,15 @@ class Recipe(Section):
             raise ValueError(f"`{self.model}` takes images of at least {spec.smallest} px, not {self.image_size}")
         if self.width != 1 and not spec.scalable:
             raise ValueError(f"`{self.model}` comes in its published width only: leave `width` out, or at 1")
+        if REGIMES[self.task][self.regime].weights == "imagenet":
+            if spec.backbone is None:
+                fitting = [name for name, other in MODELS.items() if other.backbone and self.task in other.tasks]
+                raise ValueError(
+                    f"regime `{self.regime}` starts from ImageNet weights, and there are none for `{self.model}`; "
+                    f"these have them: {', '.join(fitting)}"
+                )
+            if self.width != 1:
+                raise ValueError(f"regime `{self.regime}`: ImageNet weights fit the whole width only, not {self.width}")
         wanted = TRUTH_OF_TASK[self.task]
         if wanted not in DATASETS[self.dataset].truth:
             fitting = [name for name, spec in DATASETS.items() if wanted in spec.truth]
@@ -272,6 +282,50 @@ class Threshold(Section):
     erode_lung_px: int = Field(2, ge=0, description="lung rim that is left out (px of the harmonized grid)")
 
 
+class WeightsFile(Section):
+    """Files of ImageNet weights, by network; what is given here replaces what is published."""
+
+    file: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*\.(h5|safetensors|pth)$",
+        description="its name in the folder: .h5 of keras.applications (no top), .safetensors or .pth of torchvision",
+    )
+    url: str = Field(pattern=r"^https://", description="where it is downloaded from")
+    checksum: str | None = Field(
+        None,
+        pattern=r"^(sha256:[0-9a-f]{8,64}|md5:[0-9a-f]{32})$",
+        description="sha256:... (or its beginning, where no more is published) or md5:...; null: any content",
+    )
+
+
+def _published_weights() -> dict[str, WeightsFile]:
+    return {name: WeightsFile(file=b.file, url=b.url, checksum=b.checksum) for name, b in BACKBONES.items()}
+
+
+class Pretrained(Section):
+    """ImageNet weights, for the regime `fine_tuned`."""
+
+    weights_dir: str | None = Field(None, description="folder of the files; null: covidpipe/weights in the user cache")
+    download: bool = Field(True, description="fetch a file that is not there; false: say which file to put where")
+    files: dict[str, WeightsFile] = Field(
+        default_factory=_published_weights, description="file, origin and checksum of each network's weights"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_the_published(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not isinstance(given.get("files"), dict):
+            return given
+        files: dict[str, Any] = {name: entry.model_dump() for name, entry in _published_weights().items()}
+        for name, entry in given["files"].items():
+            if name not in files:
+                raise ValueError(
+                    f"`files`: no ImageNet weights are used for `{name}`; known: {', '.join(files)}."
+                    f"{did_you_mean(str(name), files)}"
+                )
+            files[name] = files[name] | entry if isinstance(entry, dict) else entry
+        return {**given, "files": files}
+
+
 class Limits(Section):
     """What is refused before it is read."""
 
@@ -306,6 +360,7 @@ class Config(Section):
     )
     harmonize: Harmonize = Field(default_factory=Harmonize)
     threshold: Threshold = Field(default_factory=Threshold)
+    pretrained: Pretrained = Field(default_factory=Pretrained)
     limits: Limits = Field(default_factory=Limits)
     folds: int = Field(5, ge=2, description="folds of every split")
     shard_images: int = Field(512, ge=1, description="images of one shard, and so of one cluster job")
@@ -439,6 +494,7 @@ def model_key(recipe: Recipe) -> tuple[str, str, str, str, str, int]:
 # Keys that hold sections by name.
 NAMED: dict[str, type[BaseModel]] = {
     "cohorts": Cohort,
+    "files": WeightsFile,
     "models": Roles,
     "phantoms": Phantoms,
     "schedules": Schedule,
@@ -517,7 +573,8 @@ def commented() -> str:
         section = info.annotation
         if inspect.isclass(section) and issubclass(section, BaseModel):
             lines += ["", f"# {_first_line(section)}", f"{key}:"]
-            lines += [_line("  ", name, field, defaults[key][name]) for name, field in section.model_fields.items()]
+            for name, field in section.model_fields.items():
+                lines += _lines("  ", name, field, defaults[key][name])
         elif key in NAMED:
             lines += ["", f"# {_first_line(NAMED[key])}"]
             lines += _schedules() if key == "schedules" else _block(key, defaults[key])
@@ -548,6 +605,16 @@ def _schedules() -> list[str]:
         )
         lines.append(f"  {name}: {shown.strip()}")
     return lines
+
+
+def _lines(indent: str, key: str, field: FieldInfo, value: Any) -> list[str]:
+    """One line; for a key that holds sections by name, what their keys mean and then all of them."""
+    if key not in NAMED:
+        return [_line(indent, key, field, value)]
+    inner = f"{indent}#    "
+    meaning = [_line(inner, name, item, item.default) for name, item in NAMED[key].model_fields.items()]
+    block = [indent + line for line in _block(key, value)]
+    return [f"{block[0]}  # {field.description}", f"{indent}#  any of these:", *meaning, *block[1:]]
 
 
 def _line(indent: str, key: str, field: FieldInfo, value: Any) -> str:
