@@ -29,6 +29,10 @@ class BadTable(CovidpipeError):
     """A table breaks its schema."""
 
 
+class BadWeights(CovidpipeError):
+    """Weights to start from that are missing, damaged, or those of another network."""
+
+
 class PatientLeak(CovidpipeError):
     """A patient, or a copy of an image, stands in two parts of a split."""
 
