@@ -20,7 +20,7 @@ from covidpipe import paths
 from covidpipe.config import Config, Recipe, Roles, dump, model_key, parse
 from covidpipe.errors import BadConfig
 from covidpipe.provenance import PACKAGE, code_fingerprint
-from covidpipe.registry import DATASETS, METHODS, MODALITIES, MODELS
+from covidpipe.registry import DATASETS, METHODS, MODALITIES, MODELS, REGIMES
 
 RECIPE_KEYS = ("dataset", "task", "model", "regime", "protocol", "fold")
 
@@ -204,6 +204,7 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
         return {
             "recipe": recipe.model_dump(mode="json", exclude={"schedule"}),
             "schedule": schedule if stage == "train" else None,
+            "imagenet": _imagenet(config, recipe) if stage == "train" else None,
             "harmonize": plain["harmonize"],
             "folds": config.folds,
             "seed": config.seed,
@@ -222,3 +223,14 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
     if stage == "report":
         return {**common, "cases": config.report_cases, "seed": config.seed, "root": str(config.source_root(cohort))}
     return common
+
+
+def _imagenet(config: Config, recipe: Recipe) -> dict[str, Any] | None:
+    """Which ImageNet weights a network starts from; where they lie does not matter if their checksum is known."""
+    backbone = MODELS[recipe.model].backbone
+    if REGIMES[recipe.task][recipe.regime].weights == "random" or backbone is None:
+        return None
+    wanted = config.pretrained.files[backbone]
+    if wanted.checksum is not None:
+        return {"checksum": wanted.checksum}
+    return {"file": wanted.file, "url": wanted.url, "weights_dir": config.pretrained.weights_dir}

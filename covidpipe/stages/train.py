@@ -5,18 +5,23 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from covidpipe.config import Config
+from covidpipe.config import Config, Recipe
+from covidpipe.io.checkpoints import obtain
 from covidpipe.io.files import file_sha256, read_frame, replacing, write_json, write_table, write_text
 from covidpipe.io.keras_files import save_model
 from covidpipe.io.store import open_store
 from covidpipe.provenance import available_cores, prepare_backend, run_record
-from covidpipe.registry import DATASETS, PARTS, REGIMES
+from covidpipe.registry import DATASETS, MODELS, PARTS, REGIMES
 from covidpipe.schemas import HISTORY, IMAGES, SPLIT
 from covidpipe.training.card import model_card
 from covidpipe.training.labelled import labelled_parts, read_labelled
+
+if TYPE_CHECKING:
+    import keras
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +44,6 @@ def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path
     """
     started = time.time()
     prepare_backend(config.seed)
-    from covidpipe.models import build
     from covidpipe.training.fit import Labelled, fit, static_weights
 
     recipe = config.training[recipe_name]
@@ -51,12 +55,7 @@ def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path
         name: Labelled(*read_labelled(opened, rows[name], recipe.task), rows[name]["group"].to_numpy(str))
         for name in ("train", "validation")
     }
-    model = build(
-        recipe.model,
-        (recipe.image_size, recipe.image_size, recipe.channels),
-        2,
-        width=recipe.width,
-    )
+    model, imagenet = untrained(config, recipe)
     counts = {name: {"images": len(rows[name]), "patients": int(rows[name]["group"].nunique())} for name in PARTS}
     log.info(
         "%s: %s on %s, %d images of %d patients to train, %d of %d to validate, %d parameters",
@@ -83,6 +82,7 @@ def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path
             counts=counts,
             parameters=int(sum(np.prod(w.shape) for w in model.trainable_weights)),
             pixel_weights=weights,
+            imagenet=imagenet,
             best_epoch=best_epoch,
             validation_measure="ROC AUC" if recipe.task == "classify" else "pooled Dice",
             validation_score=best,
@@ -106,3 +106,33 @@ def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path
         )
         write_json(folder / "run.json", record)
         write_text(folder / "card.md", model_card(record))
+
+
+def untrained(config: Config, recipe: Recipe) -> tuple[keras.Model, dict[str, str] | None]:
+    """The network of a recipe as its regime starts it.
+
+    Returns
+    -------
+    model : keras.Model
+    imagenet : dict of str to str, optional
+        Which ImageNet weights it starts from: network, file, url, sha256. None: random ones.
+    """
+    from covidpipe.models import build
+    from covidpipe.models.pretrained import build_pretrained
+
+    image_shape = (recipe.image_size, recipe.image_size, recipe.channels)
+    if REGIMES[recipe.task][recipe.regime].weights == "random":
+        return build(recipe.model, image_shape, 2, width=recipe.width), None
+    network = MODELS[recipe.model].backbone
+    assert network is not None  # the config refuses the regime
+    wanted, folder = config.pretrained.files[network], config.pretrained.weights_dir
+    path, sha256 = obtain(
+        network,
+        wanted.file,
+        wanted.url,
+        wanted.checksum,
+        folder=Path(folder) if folder is not None else None,
+        download=config.pretrained.download,
+    )
+    used = {"network": network, "file": wanted.file, "url": wanted.url, "sha256": sha256}
+    return build_pretrained(recipe.model, image_shape, 2, path), used

@@ -39,7 +39,7 @@ its output is no diagnosis.
 | source | {MODELS[recipe["model"]].reference} |
 | input | {recipe["image_size"]} x {recipe["image_size"]} x {recipe["channels"]}, {recipe["input"]}\
 {f" ({recipe['reading']})" if recipe["input"] == "wavelet" else ""}, 0 to 1 |
-| regime | `{recipe["regime"]}` |
+| regime | `{recipe["regime"]}` |{_start(record.get("imagenet"))}
 | threshold | {recipe["threshold"]:g}, chosen on validation patients |
 | weights | sha256 `{record["weights_sha256"]}` |
 | best epoch | {record["best_epoch"] + 1} of {record["schedule"]["epochs"]}, by validation \
@@ -72,6 +72,13 @@ Made by `{record["command"]}`, covidpipe {record["covidpipe"]}, code `{record["c
 - Trained on one collection: other scanners, windows, ages and diseases may fail without a warning.
 - A percentage of one slice is not the percentage of a patient.
 """
+
+
+def _start(imagenet: dict[str, str] | None) -> str:
+    if imagenet is None:
+        return ""
+    network, file, sha256 = imagenet["network"], imagenet["file"], imagenet["sha256"]
+    return f"\n| started from | ImageNet weights of `{network}`, `{file}`, sha256 `{sha256}` |"
 
 
 def with_test_results(card: str, summary: list[dict[str, Any]]) -> str:
