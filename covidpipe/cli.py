@@ -28,7 +28,7 @@ Handler = Callable[[argparse.Namespace], None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0 done, 2 usage, 3 bad input, 130 interrupted."""
+    """Run one command and return its status: 0 done, 2 usage, 3 bad input, 75 stopped by a signal, 130 interrupted."""
     given = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up remarks are not ours

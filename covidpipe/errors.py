@@ -9,7 +9,8 @@ from collections.abc import Iterable
 class CovidpipeError(Exception):
     """Base of every error that a user can cause and mend; the CLI prints it without a traceback.
 
-    ``exit_code`` is the process's exit status: 2 for usage, 3 for bad input.
+    ``exit_code`` is the process's exit status: 2 for usage, 3 for bad input, 75 for work that was stopped and is to be
+    run again.
     """
 
     exit_code = 3
@@ -56,6 +57,12 @@ class BadInput(CovidpipeError):
 
     def __reduce__(self):  # two arguments: the default would lose one between processes
         return type(self), (self.reason, self.sentence)
+
+
+class Preempted(CovidpipeError):
+    """A signal stopped work that goes on where it was when it is run again (75: EX_TEMPFAIL of sysexits.h)."""
+
+    exit_code = 75
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
