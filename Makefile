@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 ONE_CORE := $(foreach rule,phantoms ingest harmonize wavelet train_model evaluate_model predict,$(rule)=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check check-backends check-authors weights lock clean
+.PHONY: help env demo test check check-models check-backends check-authors weights lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ check: env ## what CI runs before the tests: ruff, snakefmt, lint, mypy, dry run
 		snakemake cohort train evaluate --dry-run --quiet all --configfile $$study || exit 1; \
 	done
 	@echo "All checks passed."
+
+check-models: env ## what every network owes, for the deep ones of Keras that `make test` leaves out (3 minutes)
+	@python -m pytest -m full_size tests/unit/test_every_model.py tests/unit/test_models.py --numprocesses auto
 
 check-backends: env ## every network on TensorFlow, JAX and PyTorch: the same answers (installs PyTorch; 10 minutes)
 	@python -c 'import torch' 2> /dev/null || python -m pip install --quiet --disable-pip-version-check --requirement envs/torch.txt

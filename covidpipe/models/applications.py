@@ -59,9 +59,7 @@ def renamed(model: keras.Model, changes: Mapping[str, Mapping[str, Any]] | None 
     counts: dict[str, int] = {}
     for layer in model.layers:
         kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()  # as Keras names it
-        if isinstance(layer, keras.layers.InputLayer):
-            names[layer.name] = "image"
-        elif re.fullmatch(rf"{kind}(_\d+)?", layer.name):
+        if re.fullmatch(rf"{kind}(_\d+)?", layer.name):
             counts[kind] = counts.get(kind, 0) + 1
             names[layer.name] = f"{kind}_{counts[kind]}"
 
@@ -69,4 +67,5 @@ def renamed(model: keras.Model, changes: Mapping[str, Mapping[str, Any]] | None 
         config = {**layer.get_config(), "name": names.get(layer.name, layer.name), **changes.get(layer.name, {})}
         return type(layer).from_config(config)
 
-    return keras.models.clone_model(model, clone_function=clone)
+    image = keras.Input(model.input_shape[1:], name="image")
+    return keras.models.clone_model(model, input_tensors=image, clone_function=clone)

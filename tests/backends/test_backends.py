@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +27,17 @@ def answers(backend: str, out: Path, size: str, *names: str) -> dict[str, np.nda
         return dict(found)
 
 
+@functools.cache
+def tensorflow_answers(size: str, *names: str) -> dict[str, np.ndarray]:
+    with tempfile.TemporaryDirectory() as folder:
+        return answers("tensorflow", Path(folder) / "answers.npz", size, *names)
+
+
 def compare(tmp_path: Path, backend: str, size: str, names: list[str]) -> dict[str, float]:
     """Largest difference of any probability from TensorFlow's, by model."""
     if importlib.util.find_spec(BACKENDS[backend]) is None:
         pytest.skip(f"{BACKENDS[backend]} is not installed: `make check-backends` installs it")
-    expected = answers("tensorflow", tmp_path / "tensorflow.npz", size, *names)
+    expected = tensorflow_answers(size, *names)
     found = answers(backend, tmp_path / f"{backend}.npz", size, *names)
     # A network that answers the same everywhere would agree for nothing.
     assert all(np.ptp(expected[name]) > 1e-3 for name in names)
