@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 ONE_CORE := $(foreach rule,phantoms ingest harmonize wavelet train_model evaluate_model predict,$(rule)=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check check-models check-backends check-authors weights lock clean
+.PHONY: help env demo test check check-models check-backends check-authors bench weights lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ check-backends: env ## every network on TensorFlow, JAX and PyTorch: the same an
 
 check-authors: env ## Khan et al.'s released weights on their 74 test images: their score, and what it is made of (3 minutes)
 	@python -m pytest -m full_size tests/unit/test_released.py -rP
+
+bench: env ## how fast, as ratios to plain code, measured in one run; results/bench (10 minutes on an idle machine)
+	@python -m tests.benchmarks
 
 weights: env ## train the small networks that ship with the package, from the real images (about an hour)
 	@echo "Training config/real_ct.yaml and config/real_cxr.yaml; weights go to covidpipe/weights."

@@ -1,6 +1,6 @@
 """What every network of the registry owes: a new line there is tested here by itself.
 
-On PyTorch and JAX: `tests/backends`. The networks that are Keras' own but for their head have hundreds of layers and take
+On PyTorch and JAX: `tests/backends`. Networks that are Keras' own but for their head have hundreds of layers and take
 minutes: all but one of them are left to `make check-models`.
 """
 

@@ -1,0 +1,136 @@
+"""Networks against the plainest Keras code that computes the same: answering, and a step of training.
+
+``python -m tests.benchmarks.models [MODEL...]``. A quarter of the channels, so that a laptop ends in minutes. Plain is:
+
+* unpooling: ``max_pool_with_argmax`` and a scatter, as most SegNets for TensorFlow are written;
+* recurrent convolutions: the forward kernel applied again at each time step, as the equation reads;
+* networks of Keras: ``keras.applications`` itself;
+* the rest have no plainer form: theirs is a ratio of one by construction and is not measured.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from unittest import mock
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from covidpipe import models
+from covidpipe.models import layers as blocks
+from covidpipe.provenance import prepare_backend
+from covidpipe.registry import MODELS
+from tests.benchmarks.timing import Ratio, paired
+
+BATCH = 4
+UNPOOLING = ("cov_raseg", "segnet", "u_segnet", "vgg16_segnet", "vgg19_segnet")
+RECURRENT = ("irrcnn", "nabla3")
+APPLICATIONS = {
+    "vgg16": "VGG16",
+    "vgg19": "VGG19",
+    "resnet50": "ResNet50",
+    "inception_v3": "InceptionV3",
+    "densenet201": "DenseNet201",
+    "xception": "Xception",
+}
+
+
+class ArgmaxPool(layers.Layer):
+    """Max-pooling with flat positions in the whole batch, by TensorFlow."""
+
+    def __init__(self, pool_size, **kwargs):
+        super().__init__(**kwargs)
+        self.k = pool_size
+
+    def call(self, x):
+        return tf.nn.max_pool_with_argmax(x, self.k, self.k, "VALID", include_batch_in_index=True)
+
+    def compute_output_spec(self, x):
+        n, rows, columns, channels = x.shape
+        shape = (n, rows // self.k, columns // self.k, channels)
+        return keras.KerasTensor(shape, x.dtype), keras.KerasTensor(shape, "int64")
+
+
+class ScatterUnpool(layers.Layer):
+    """Values back to their flat positions, by a scatter."""
+
+    def __init__(self, pool_size, **kwargs):
+        super().__init__(**kwargs)
+
+    def call(self, x, indices, like):
+        shape = tf.shape(like, out_type=tf.int64)
+        flat = tf.scatter_nd(tf.reshape(indices, (-1, 1)), tf.reshape(x, (-1,)), [tf.reduce_prod(shape)])
+        return tf.reshape(flat, shape)
+
+    def compute_output_spec(self, x, indices, like):
+        return keras.KerasTensor(like.shape, x.dtype)
+
+
+def recurrent_conv_as_written(x, filters, kernel, name, *, t, normalize_start):
+    """`covidpipe.models.layers.recurrent_conv` with the forward kernel applied anew at each time step."""
+    settings = {"padding": "same", "kernel_initializer": "he_normal"}
+    forward = layers.Conv2D(filters, kernel, **settings, name=f"{name}_forward")
+    recurrent = layers.Conv2D(filters, kernel, **settings, name=f"{name}_recurrent")
+    z = forward(x)
+    z = layers.ReLU()(blocks.normalize(z, f"{name}_bn0") if normalize_start else z)
+    for i in range(1, t + 1):
+        z = layers.ReLU()(blocks.normalize(layers.Add()([forward(x), recurrent(z)]), f"{name}_bn{i}"))
+    return z
+
+
+def plain(name: str, shape: tuple[int, int, int], width: float) -> keras.Model:
+    if name in APPLICATIONS:
+        application = getattr(keras.applications, APPLICATIONS[name])
+        return application(include_top=True, weights=None, input_shape=shape, classes=2)
+    module = "covidpipe.models.cov_raseg" if name == "cov_raseg" else "covidpipe.models.segnet"
+    if name in UNPOOLING:
+        swap = mock.patch.multiple(module, MaxPoolWithIndices=ArgmaxPool, MaxUnpool=ScatterUnpool)
+    else:
+        swap = mock.patch(f"{MODELS[name].module}.recurrent_conv", recurrent_conv_as_written)
+    with swap:
+        return models.build(name, shape, width=width)
+
+
+def compare(name: str) -> list[Ratio]:
+    spec = MODELS[name]
+    width = 0.25 if spec.scalable else 1.0
+    side = min(spec.image_shape[0], 160)
+    shape = (side, side, spec.image_shape[2])
+    ours, other = models.build(name, shape, width=width), plain(name, shape, width)
+    assert ours.count_params() == other.count_params(), name
+    rng = np.random.default_rng(0)
+    images = rng.random((BATCH, *shape), np.float32)
+    truth = rng.integers(0, 2, (BATCH, *ours.output_shape[1:-1]))
+    for model in (ours, other):
+        model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
+        model.optimizer.build(model.trainable_variables)
+    return [
+        paired(f"{name}: answer", lambda: ours.predict_on_batch(images), lambda: other.predict_on_batch(images)),
+        paired(
+            f"{name}: train", lambda: ours.train_on_batch(images, truth), lambda: other.train_on_batch(images, truth)
+        ),
+    ]
+
+
+def main(*names: str) -> list[Ratio]:
+    prepare_backend(0)
+    rows = []
+    for name in names or (*UNPOOLING, *RECURRENT, *APPLICATIONS):
+        for row in compare(name):
+            rows.append(row)
+            print(
+                f"{row.what:<24} ours {row.ours_s * 1e3:7.1f} ms, plain {row.plain_s * 1e3:7.1f} ms, "
+                f"{row.speedup:.2f} times as fast ({row.low:.2f} to {row.high:.2f}, n = {row.n})",
+                flush=True,
+            )
+        keras.backend.clear_session()
+    return rows
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
