@@ -21,9 +21,11 @@ class ImageRecord:
         Plain identifiers; ingest hashes them. They come before what a header says.
     slice_index : int, optional
     label : bool, optional
-        True if the image shows COVID-19 infection.
+        True if the image shows what the dataset is labelled for (``DatasetSpec.positive``).
     lung_mask_path, infection_mask_path : str, optional
         Relative to the dataset's folder.
+    published_part : {"train", "test"}, optional
+        Where the dataset's authors put the image, if their list is known.
     modality, intensity : str, optional
         As in `covidpipe.io.image.Image`.
     """
@@ -37,6 +39,7 @@ class ImageRecord:
     label: bool | None = None
     lung_mask_path: str | None = None
     infection_mask_path: str | None = None
+    published_part: str | None = None
     modality: str | None = None
     intensity: str | None = None
 

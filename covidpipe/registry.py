@@ -402,7 +402,7 @@ class DatasetSpec:
     """Labelled images with a parser of their own in ``covidpipe/datasets/``.
 
     ``folder`` is looked for below the data folder (config ``data``, or ``COVIDPIPE_DATA``). ``truth`` says what is
-    known of its images: ``label`` (COVID-19 or not), ``lung_mask``, ``infection_mask``.
+    known of its images: ``label``, ``lung_mask``, ``infection_mask``; ``positive`` is what a True label stands for.
     """
 
     name: str
@@ -412,6 +412,7 @@ class DatasetSpec:
     licence: str
     text: str
     truth: tuple[str, ...]
+    positive: str = "COVID-19"
 
 
 DATASETS: dict[str, DatasetSpec] = {
@@ -426,6 +427,16 @@ DATASETS: dict[str, DatasetSpec] = {
             "829 axial CT slices of 9 patients, lung and infection masks (MedSeg COVID-19 dataset 2, "
             "doi:10.6084/m9.figshare.13521509)",
             ("label", "lung_mask", "infection_mask"),
+        ),
+        DatasetSpec(
+            "khan2020",
+            "covidpipe.datasets.khan2020",
+            "khan2020",
+            "ct",
+            "not stated; the same slices as medseg829",
+            "829 axial CT slices as Khan et al. released them: figures with a white margin, which their 370 infection "
+            "masks count as infected; the slices of medseg829",
+            ("label", "infection_mask"),
         ),
         DatasetSpec(
             "coronacases",
@@ -453,6 +464,17 @@ DATASETS: dict[str, DatasetSpec] = {
             "per image CC BY, CC BY-SA or CC BY-NC-SA",
             "303 frontal X-rays of 170 patients with findings (ieee8023/covid-chestxray-dataset)",
             ("label",),
+        ),
+        DatasetSpec(
+            "kermany",
+            "covidpipe.datasets.kermany",
+            "kermany",
+            "xr",
+            "CC BY 4.0",
+            "5,856 frontal X-rays of children, 4,273 of them with pneumonia (Kermany et al., "
+            "doi:10.17632/rscbjbr9sj.2), at 128 x 128",
+            ("label",),
+            positive="pneumonia",
         ),
         DatasetSpec(
             "phantom-ct",

@@ -240,7 +240,7 @@ IMAGES = TableSpec(
         Column(
             "label",
             pa.bool_(),
-            "True if the dataset says that the image shows COVID-19 infection.",
+            "True if the dataset says that the image shows what it is labelled for: COVID-19 infection, or pneumonia.",
             null_means="the image carries no label",
         ),
         Column(
@@ -270,6 +270,60 @@ IMAGES = TableSpec(
             null_means="the image was accepted",
         ),
         Column("warnings", _strings, "Reason codes of what is odd about an accepted image."),
+        Column(
+            "published_part",
+            _string,
+            "Part in which the dataset's authors used the image.",
+            values=("train", "test"),
+            null_means="the authors' list is not known, or does not name the image",
+        ),
+    ),
+)
+
+SIGNATURES = TableSpec(
+    name="signatures",
+    grain="one row = one view of an accepted image of a labelled dataset",
+    key=("image_id", "view"),
+    sort_by=("image_id", "view"),
+    columns=(
+        Column("image_id", _string, "Identifier of the image."),
+        Column(
+            "view",
+            _string,
+            "The image as it is, or what is left of it without its plain margin.",
+            values=("whole", "content"),
+        ),
+        Column(
+            "thumbnail",
+            pa.binary(),
+            "64 x 64 grey levels, row by row: what copies are recognized by. A picture of the patient, if a small one.",
+        ),
+    ),
+)
+
+DUPLICATES = TableSpec(
+    name="duplicates",
+    grain="one row = two images, of one source or of two, that must not stand on two sides of a split",
+    key=("image_id", "other_image_id"),
+    sort_by=("image_id", "other_image_id"),
+    columns=(
+        Column("source", _string, "Dataset or cohort of the image."),
+        Column("image_id", _string, "Identifier of the image."),
+        Column("other_source", _string, "Dataset or cohort of the other image."),
+        Column("other_image_id", _string, "Identifier of the other image."),
+        Column(
+            "reason",
+            _string,
+            "Why they belong together: the first reason that holds.",
+            values=("same_patient", "same_pixels", "near_duplicate", "neighbour"),
+        ),
+        Column(
+            "correlation",
+            pa.float64(),
+            "How alike the two pictures are, laid over each other.",
+            between=(-1, 1.000001),
+            null_means="same patient, or same pixels",
+        ),
     ),
 )
 
@@ -469,6 +523,13 @@ SPLIT = TableSpec(
         Column("image_id", _string, "Identifier of the image."),
         Column("group", _string, "What never crosses: the patient, or the set of copies the image belongs to."),
         Column("fold", pa.int32(), "Fold in which the image is tested, from 0.", between=(0, INF)),
+        Column(
+            "protocol",
+            _string,
+            "How the folds were made: groups kept whole (grouped), or as published, where they are not.",
+            values=("grouped", "published"),
+            null_means="not told",
+        ),
     ),
 )
 
@@ -494,7 +555,7 @@ STORE_INDEX = TableSpec(
         Column("n", pa.int64(), "Position in the store's arrays.", between=(0, INF)),
         Column("image_id", _string, "Identifier of the image."),
         *_TRANSFORM,
-        Column("label", pa.bool_(), "True for COVID-19 infection.", null_means="no label"),
+        Column("label", pa.bool_(), "True for what the dataset is labelled for.", null_means="no label"),
         Column("has_lung_mask", pa.bool_(), "True if lung_mask holds a radiologist's mask at n."),
         Column("has_infection_mask", pa.bool_(), "True if infection_mask holds a radiologist's mask at n."),
     ),
@@ -577,6 +638,8 @@ TABLES: dict[str, TableSpec] = {
     spec.name: spec
     for spec in (
         IMAGES,
+        SIGNATURES,
+        DUPLICATES,
         INFECTION,
         REJECTED,
         PATIENTS,

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from covidpipe.datasets import phantoms
+from covidpipe.datasets import khan2020, phantoms
 from covidpipe.errors import BadConfig
 from covidpipe.registry import DATASETS
 
 REAL = {
     "medseg829": (829, 9, 373),
+    "khan2020": (829, 1, 370),  # whose they are is not told
     "coronacases": (234, 6, 234),
     "cxr-lungs": (704, 704, 0),
     "covid-cxr": (303, 170, 198),
+    "kermany": (5856, 2790, 4273),
 }
 
 
@@ -33,8 +36,18 @@ def test_counts_of_the_real_datasets(real_data: Path, name):
 
 def test_a_missing_dataset_is_told(tmp_path):
     for spec in DATASETS.values():
-        with pytest.raises(BadConfig, match=r"index\.csv: there is no such file.*COVIDPIPE_DATA"):
+        with pytest.raises(BadConfig, match=r"there is no such (file|folder).*COVIDPIPE_DATA"):
             importlib.import_module(spec.module).records(tmp_path)
+
+
+@pytest.mark.real_data
+def test_the_authors_lists_of_khan2020(real_data: Path):
+    """INCONSISTENCIES B5: 236 + 60 + 74 = 370; the 296 are training and validation."""
+    records = khan2020.records(real_data / "khan2020")
+    listed = {record.path: record.published_part for record in records if record.infection_mask_path}
+    assert sorted(Counter(listed.values()).items()) == [("test", 74), ("train", 296)]
+    assert all(path.startswith("ct/infected/") for path in listed)
+    assert all(r.published_part is None and r.patient is None for r in records if r.path not in listed)
 
 
 HEADER = "file,patient,study,series,slice_index,label,lung_mask,infection_mask\n"

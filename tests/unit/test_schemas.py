@@ -49,6 +49,7 @@ INFECTION_COLUMNS = [
 
 def split_table(**columns):
     values = {"image_id": ["a", "b"], "group": ["p", "q"], "fold": [0, 1]} | columns
+    values |= {"protocol": ["grouped"] * 2}
     return pa.table(values, schema=pa.schema([column.field() for column in SPLIT.columns]))
 
 
@@ -71,7 +72,7 @@ def test_the_tables_that_stages_write_exist():
     ("table", "message"),
     [
         (split_table().drop_columns(["fold"]), r"missing \['fold'\]"),
-        (split_table().select(["group", "image_id", "fold"]), "order changed"),
+        (split_table().select(["group", "image_id", "fold", "protocol"]), "order changed"),
         (split_table().set_column(2, "fold", pa.array([0, 1], pa.int64())), "wanted int32, found int64"),
         (split_table(group=["p", None]), "`group`: 1 nulls, none is allowed"),
         (split_table(fold=[-1, 0]), "values -1 to 0, allowed at least 0"),
