@@ -634,6 +634,30 @@ METRICS_SUMMARY = TableSpec(
     ),
 )
 
+RELIABILITY = TableSpec(
+    name="reliability",
+    grain="one row = one bin of a classifier's probabilities over the test part, with and without its temperature",
+    key=("subject", "temperature", "bin"),
+    sort_by=("subject", "temperature", "bin"),
+    columns=(
+        Column("subject", _string, "The model."),
+        Column("temperature", pa.float64(), "What the log-odds were divided by; 1 is the network as it is."),
+        Column(
+            "bin", pa.int32(), "Number of the bin from 0, by probability; all hold about as many images.", "", (0, INF)
+        ),
+        Column("lowest", pa.float64(), "Lowest probability in the bin.", between=(0, 1)),
+        Column("highest", pa.float64(), "Highest probability in the bin.", between=(0, 1)),
+        Column("mean_probability", pa.float64(), "Mean probability: what was said.", between=(0, 1)),
+        Column("share", pa.float64(), "Share of the images that are positive, k / n: what was so.", between=(0, 1)),
+        Column("low", pa.float64(), "Lower end of the 95 % interval of the share.", between=(0, 1)),
+        Column("high", pa.float64(), "Upper end of the 95 % interval of the share.", between=(0, 1)),
+        Column("n", pa.int64(), "Images in the bin.", between=(1, INF)),
+        Column("k", pa.int64(), "Positive images in the bin.", between=(0, INF)),
+        Column("patients", pa.int64(), "Patients (groups) in the bin.", between=(1, INF)),
+        Column("interval", _string, "How the interval was made."),
+    ),
+)
+
 TABLES: dict[str, TableSpec] = {
     spec.name: spec
     for spec in (
@@ -649,6 +673,7 @@ TABLES: dict[str, TableSpec] = {
         HISTORY,
         METRICS_IMAGES,
         METRICS_SUMMARY,
+        RELIABILITY,
     )
 }
 

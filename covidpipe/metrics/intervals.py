@@ -10,6 +10,7 @@ and 94 %), so read every interval together with the number of patients.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -192,20 +193,17 @@ class PatientBootstrap:
     def __init__(self, groups: np.ndarray, draws: int = DRAWS, seed: int = 0):
         names, self.codes = np.unique(np.asarray(groups), return_inverse=True)
         self.patients, self.draws, self.seed = len(names), draws, seed
-        self._kept: NDArray[np.int64] | None = None
 
     def _counts(self, width: int) -> Iterator[NDArray[np.int64]]:
         """How often each patient was drawn, (some draws, patients), in blocks of no more than `CHUNK` / width draws."""
-        if self._kept is None and self.patients * self.draws <= CHUNK:
-            self._kept = self._draw(np.random.default_rng(self.seed), self.draws)
-        rng = np.random.default_rng(self.seed)
         step = max(1, CHUNK // max(width, self.patients, 1))
-        for start in range(0, self.draws, step):
-            stop = min(start + step, self.draws)
-            yield self._draw(rng, stop - start) if self._kept is None else self._kept[start:stop]
-
-    def _draw(self, rng: np.random.Generator, draws: int) -> NDArray[np.int64]:
-        return rng.multinomial(self.patients, np.full(self.patients, 1 / self.patients), draws)
+        if self.patients * self.draws <= CHUNK:
+            kept = _all_draws(self.patients, self.draws, self.seed)
+            yield from (kept[start : start + step] for start in range(0, self.draws, step))
+        else:
+            rng = np.random.default_rng(self.seed)
+            for start in range(0, self.draws, step):
+                yield _draw(rng, self.patients, min(step, self.draws - start))
 
     def of_sums(self, columns: np.ndarray, statistic: Callable[[NDArray[Any]], NDArray[Any]]) -> Interval | None:
         """Interval of a score that is made of sums over images.
@@ -255,6 +253,16 @@ class PatientBootstrap:
         tail = norm.cdf(-math.sqrt(self.patients / (self.patients - 1)) * t.ppf(0.975, self.patients - 1))
         low, high = np.percentile(values, [100 * tail, 100 * (1 - tail)])
         return Interval(float(low), float(high), f"bootstrap of {self.patients} patients")
+
+
+def _draw(rng: np.random.Generator, patients: int, draws: int) -> NDArray[np.int64]:
+    return rng.multinomial(patients, np.full(patients, 1 / patients), draws)
+
+
+@functools.lru_cache(maxsize=8)
+def _all_draws(patients: int, draws: int, seed: int) -> NDArray[np.int64]:
+    """The draws for so many patients: the same for every score, so they are made once."""
+    return _draw(np.random.default_rng(seed), patients, draws)
 
 
 def bootstrap_by_group(
