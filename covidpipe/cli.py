@@ -250,10 +250,11 @@ def _models(given: argparse.Namespace) -> None:
     if given.json:
         print(json.dumps(rows, indent=2))
         return
+    print(f"{'MODEL':<20}{'PARAMETERS':>12}  {'INPUT':<11}{'TASKS'}")
     for row in rows:
         shape = "x".join(map(str, row["image_shape"]))
-        print(f"{row['name']:<12} {row['parameters']:>12,}  {shape:<10} {', '.join(row['tasks'])}")
-        print(f"{'':<14}{row['reference']}")
+        print(f"{row['name']:<20}{row['parameters']:>12,}  {shape:<11}{', '.join(row['tasks'])}")
+        print(f"    {row['reference']}")
 
 
 def _datasets(given: argparse.Namespace) -> None:
