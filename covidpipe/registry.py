@@ -220,6 +220,14 @@ MODELS: dict[str, ModelSpec] = {
             backbone="resnet50",
         ),
         ModelSpec(
+            "compact_unet",
+            "covidpipe.models.compact_unet",
+            ("segment_infection", "segment_lungs"),
+            (192, 192, 1),
+            1_943_778,
+            "ours, after Ronneberger et al. 2015: a small default for laptops",
+        ),
+        ModelSpec(
             "resnet18",
             "covidpipe.models.resnet18",
             ("classify",),
