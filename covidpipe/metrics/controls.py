@@ -38,6 +38,7 @@ FRAME = 32  # the thinnest frame is this share of a side
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 TRAIN_IMAGES = 4000  # a simple model learns nothing more from more, and takes seconds
 
+FEW_PATIENTS = 10  # with fewer, a control may come near for want of patients; said with the verdict
 # Points (0.01) by which a model must beat a control, and whether a score is better when it is larger.
 POINTS = 0.05
 COMPARED: dict[str, tuple[float, bool]] = {
@@ -227,7 +228,7 @@ def with_remarks(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 row = {**row, "remark": words}
         told.append(row)
     return [
-        {**row, "remark": _verdict(near[row["measure"]])}
+        {**row, "remark": _verdict(near[row["measure"]], row["patients"])}
         if row["role"] == "model" and row["measure"] in compared
         else row
         for row in told
@@ -249,8 +250,11 @@ def _nearness(control: dict[str, Any], model: dict[str, Any] | None) -> str | No
     return None
 
 
-def _verdict(near: Sequence[str]) -> str:
-    return f"Not clearly better than {', '.join(sorted(near))}." if near else "Clearly better than every control."
+def _verdict(near: Sequence[str], patients: int | None) -> str:
+    if not near:
+        return "Clearly better than every control."
+    few = f" The test holds {patients} patients only." if patients is not None and patients < FEW_PATIENTS else ""
+    return f"Not clearly better than {', '.join(sorted(near))}.{few}"
 
 
 def _number(value: float) -> str:

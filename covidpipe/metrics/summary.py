@@ -7,6 +7,7 @@ found; ``..._where_absent`` are about those that have not. Intervals are those o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -17,7 +18,15 @@ from numpy.typing import NDArray
 
 from covidpipe.metrics import agreement, boundary, calibration, classification, counts
 from covidpipe.metrics.counts import Counts, defined, ratio
-from covidpipe.metrics.intervals import Interval, PatientBootstrap, auc_interval, proportion
+from covidpipe.metrics.intervals import (
+    ANYWHERE,
+    SHARE,
+    Interval,
+    PatientBootstrap,
+    Range,
+    auc_interval,
+    proportion,
+)
 
 Row = dict[str, Any]
 SURFACE_PX, SURFACE_MM = 1, 2  # tolerances of surface Dice, and of the boundary score in mm
@@ -63,12 +72,14 @@ SHARES: dict[str, Callable[[Counts], tuple[int, int]]] = {
     "global_accuracy": lambda c: (c.tp + c.tn, sum(c)),
     "pooled_precision": lambda c: (c.tp, c.tp + c.fp),
 }
-PERCENT: dict[str, Callable[[np.ndarray], float | None]] = {
-    "infection_percent_mean_absolute_error": agreement.mean_absolute_error,
-    "infection_percent_bias": agreement.bias,
-    "infection_percent_concordance": agreement.concordance,
-    "infection_percent_limit_low": agreement.limit_low,
-    "infection_percent_limit_high": agreement.limit_high,
+PERCENTAGE: Range = (0.0, 100.0)
+AT_LEAST_0: Range = (0.0, math.inf)
+PERCENT: dict[str, tuple[Callable[[np.ndarray], float | None], Range]] = {
+    "infection_percent_mean_absolute_error": (agreement.mean_absolute_error, PERCENTAGE),
+    "infection_percent_bias": (agreement.bias, (-100.0, 100.0)),
+    "infection_percent_concordance": (agreement.concordance, (-1.0, 1.0)),
+    "infection_percent_limit_low": (agreement.limit_low, ANYWHERE),
+    "infection_percent_limit_high": (agreement.limit_high, ANYWHERE),
 }
 
 
@@ -169,13 +180,21 @@ class Part:
         interval = proportion(success[among], self.groups[among])
         return self.row(measure, ratio(k, n), interval, among=among, k=k, n=n)
 
-    def mean(self, measure: str, values: np.ndarray, among: np.ndarray | None = None, remark: str | None = None) -> Row:
-        """Mean of the defined `values` (NaN: undefined) of the images in `among`."""
+    def mean(
+        self,
+        measure: str,
+        values: np.ndarray,
+        among: np.ndarray | None = None,
+        *,
+        within: Range = SHARE,
+        remark: str | None = None,
+    ) -> Row:
+        """Mean of the defined `values` (NaN: undefined), which lie `within`, of the images in `among`."""
         told = ~np.isnan(values) if among is None else ~np.isnan(values) & among
         if not told.any():
             return self.row(measure, None, None, among=told, remark=remark)
         columns = np.column_stack([values[told], np.ones(np.count_nonzero(told))])
-        interval = self.bootstrap(told).of_sums(columns, lambda sums: ratio(sums[:, 0], sums[:, 1]))
+        interval = self.bootstrap(told).of_sums(columns, lambda sums: ratio(sums[:, 0], sums[:, 1]), within)
         return self.row(measure, values[told].mean(), interval, among=told)
 
 
@@ -216,7 +235,8 @@ def label_rows(part: Part, probability: np.ndarray, found: np.ndarray, truth: np
         ("f_score", counts.f_score),
         ("mcc", counts.mcc),
     ):
-        rows.append(part.row(name, score(Counts(*table.sum(axis=0))), _of_counts(part, table, score)))
+        within = (-1.0, 1.0) if name == "mcc" else SHARE
+        rows.append(part.row(name, score(Counts(*table.sum(axis=0))), _of_counts(part, table, score, within)))
     area = classification.roc_auc(probability, truth)
     rows.append(part.row("roc_auc", area, auc_interval(probability, truth, part.groups) if len(truth) else None))
     for name, curve in (
@@ -224,7 +244,7 @@ def label_rows(part: Part, probability: np.ndarray, found: np.ndarray, truth: np
         ("pr_auc_trapezoid", classification.pr_auc_trapezoid),
     ):
         if truth.any():
-            interval = part.patients.of_weights(partial(curve, probability, truth))
+            interval = part.patients.of_weights(partial(curve, probability, truth), SHARE)
             rows.append(part.row(name, curve(probability, truth), interval))
         else:
             rows.append(part.row(name, None, None))
@@ -241,7 +261,7 @@ def probability_rows(part: Part, probability: np.ndarray, truth: np.ndarray, suf
         part.row(
             f"expected_calibration_error{suffix}",
             calibration.error_of_columns(columns.sum(axis=0)),
-            part.patients.of_sums(columns, calibration.error_of_columns),
+            part.patients.of_sums(columns, calibration.error_of_columns, SHARE),
         ),
     ]
 
@@ -275,13 +295,15 @@ def mask_rows(part: Part, scores: pd.DataFrame) -> list[Row]:
     spaced = scores[f"boundary_f_{SURFACE_MM}mm"].notna()[present].any()
     for name in WHERE_PRESENT:
         why = NOTHING_TO_FIND if not present.any() else NO_SPACING if name in IN_MM and not spaced else NOTHING_FOUND
-        rows.append(part.mean(f"mean_{name}_where_present", scores[name].to_numpy(float), present, why))
+        within = AT_LEAST_0 if "hausdorff" in name else SHARE
+        values = scores[name].to_numpy(float)
+        rows.append(part.mean(f"mean_{name}_where_present", values, present, within=within, remark=why))
     for name, column in ALL_IMAGES.items():
         rows.append(part.mean(name, scores[column].to_numpy(float)))
     rows.append(part.share("missed_where_present", ~marked, present))
     rows.append(part.share("marked_where_absent", marked, ~present))
     falsely = 100 * ratio(pixels[:, 1], pixels.sum(axis=1))
-    rows.append(part.mean("mean_marked_percent_where_absent", falsely, ~present))
+    rows.append(part.mean("mean_marked_percent_where_absent", falsely, ~present, within=PERCENTAGE))
     return rows
 
 
@@ -304,9 +326,10 @@ def percent_rows(part: Part, pairs: np.ndarray, present: np.ndarray) -> list[Row
     told = ~np.isnan(pairs).any(axis=1)
     patients = part.bootstrap(told)
     rows = []
-    for name, statistic in PERCENT.items():
-        rows.append(part.row(name, statistic(pairs[told]), patients.of_rows(pairs[told], statistic), among=told))
-    rows.append(part.mean("infection_percent_mean_where_absent", pairs[:, 0], told & ~present))
+    for name, (statistic, within) in PERCENT.items():
+        interval = patients.of_rows(pairs[told], statistic, within)
+        rows.append(part.row(name, statistic(pairs[told]), interval, among=told))
+    rows.append(part.mean("infection_percent_mean_where_absent", pairs[:, 0], told & ~present, within=PERCENTAGE))
     return rows
 
 
@@ -314,9 +337,11 @@ def _share_of_all(number: int, c: Counts) -> NDArray[np.float64]:
     return ratio(c[number], sum(c))
 
 
-def _of_counts(part: Part, table: np.ndarray, score: Callable[[Counts], NDArray[np.float64]]) -> Interval | None:
+def _of_counts(
+    part: Part, table: np.ndarray, score: Callable[[Counts], NDArray[np.float64]], within: Range = SHARE
+) -> Interval | None:
     """Interval of a score of summed counts."""
-    return part.patients.of_sums(table, lambda sums: score(Counts(*sums.T)))
+    return part.patients.of_sums(table, lambda sums: score(Counts(*sums.T)), within)
 
 
 def named(rows: Sequence[Row], subject: str, role: str | None) -> list[Row]:

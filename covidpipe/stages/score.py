@@ -20,7 +20,7 @@ from covidpipe.io.read import read_mask
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import open_store
 from covidpipe.metrics.agreement import bias, concordance, limit_high, limit_low, mean_absolute_error
-from covidpipe.metrics.intervals import bootstrap_by_group, proportion
+from covidpipe.metrics.intervals import ANYWHERE, SHARE, Range, bootstrap_by_group, proportion
 from covidpipe.metrics.segmentation import dice_of_counts, overlap
 from covidpipe.provenance import run_record
 from covidpipe.quantify import infection_percent
@@ -30,6 +30,14 @@ log = logging.getLogger(__name__)
 
 SEEN = ("train", "validation")  # these images are told, but not summed up
 MASKS = ("lung", "infection")
+# Where a measure can lie; those not named here anywhere.
+WITHIN: dict[str, Range] = {
+    "mean_absolute_error": (0.0, 100.0),
+    "bias": (-100.0, 100.0),
+    "concordance": (-1.0, 1.0),
+    "percent_on_lesion_free": (0.0, 100.0),
+    **{f"{mask}_dice_pooled": SHARE for mask in MASKS},
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ def run(config: Config, cohort: str, images: Path, table: Path, masks: list[Path
     """Write ``images.parquet`` (METRICS_IMAGES), ``summary.parquet`` (METRICS_SUMMARY) and run.json to `out`.
 
     The summary leaves out the images that a method's networks were trained or validated on. Intervals are of
-    patients drawn again, 95 %.
+    patients drawn again, 95 % (`covidpipe.metrics.intervals`).
 
     Parameters
     ----------
@@ -234,7 +242,9 @@ def _summary(
     statistic: Callable[[np.ndarray], float | None],
     seed: int,
 ) -> dict[str, Any]:
-    low, high, how = bootstrap_by_group(values, _groups(some), statistic, seed=seed) or (None, None, None)
+    within = WITHIN.get(measure, ANYWHERE)
+    found = bootstrap_by_group(values, _groups(some), statistic, seed=seed, within=within)
+    low, high, how = found or (None, None, None)
     return {
         "subject": subject,
         "measure": measure,
@@ -244,6 +254,7 @@ def _summary(
         "n": len(some),
         "patients": _patients(some),
         "interval": how,
+        "role": "control" if subject.startswith("always_zero") else None,
     }
 
 

@@ -80,10 +80,10 @@ def test_the_usual_mask_is_the_best_of_all_levels():
     assert not c.usual_mask(np.zeros((4, 4))).any()
 
 
-def row(subject, value, low=None, high=None, measure="roc_auc"):
+def row(subject, value, low=None, high=None, measure="roc_auc", patients=40):
     role = "model" if subject == "net" else "control"
-    ends = {"low": low, "high": high}
-    return {"subject": subject, "role": role, "measure": measure, "value": value, "remark": None, **ends}
+    rest = {"low": low, "high": high, "remark": None, "patients": patients}
+    return {"subject": subject, "role": role, "measure": measure, "value": value, **rest}
 
 
 def test_words_where_a_control_comes_near():
@@ -111,5 +111,7 @@ def test_an_error_is_better_where_it_is_smaller():
     name = "infection_percent_mean_absolute_error"
     rows = [row("net", 12.0, 9.0, 14.0, name), row("all_background", 4.0, 3.0, 5.0, name)]
     model, control = c.with_remarks(rows)
+    few, _ = c.with_remarks([{**rows[0], "patients": 2}, rows[1]])
+    assert few["remark"] == "Not clearly better than all_background. The test holds 2 patients only."
     assert control["remark"].startswith("As good as the model or better: 4.000")
     assert model["remark"] == "Not clearly better than all_background."

@@ -43,6 +43,21 @@ def test_bootstrap_without_enough_to_draw():
     assert bootstrap_by_group(np.ones(3), np.arange(3), lambda _: None) is None
 
 
+def test_few_patients_are_left_out_in_turn():
+    values, groups = np.array([1.0, 3.0, 2.0, 6.0]), np.array([0, 0, 1, 2])
+    found = bootstrap_by_group(values, groups, np.mean)
+    left_out = np.array([4.0, 10 / 3, 2.0])
+    half = 4.3027 * np.sqrt(2 / 3 * np.square(left_out - left_out.mean()).sum())
+    assert found[:2] == pytest.approx((3 - half, 3 + half), rel=1e-4) and found.how == "jackknife of 3 patients"
+    assert bootstrap_by_group(values, groups, np.mean, within=(0.0, 5.0))[:2] == (0.0, 5.0)
+
+
+def test_a_score_that_many_draws_leave_undefined_has_no_interval():
+    truth = np.repeat([1, 0, 0, 0, 0, 0], 2)  # one draw in three lacks the only positive patient
+    found = bootstrap_by_group(truth, np.arange(12) // 2, lambda rows: 1.0 if rows.any() else None)
+    assert found is None
+
+
 def test_agreement_by_hand():
     pairs = np.array([[10.0, 12.0], [20.0, 17.0], [30.0, 31.0]])
     assert mean_absolute_error(pairs) == pytest.approx(2)

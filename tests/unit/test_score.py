@@ -68,7 +68,9 @@ def test_summary_leaves_out_what_the_networks_have_seen():
     told = {(row["subject"], row["measure"]): row for row in rows}
     error = told["khan2020", "mean_absolute_error"]
     assert (error["value"], error["n"], error["patients"]) == (3.0, 2, 2)
-    assert error["low"] == 2.0 and error["high"] == 4.0  # two patients: each alone, or both
+    # two patients: one left out is 4 or 2, a standard error of 1, and Student's t of one degree is 12.7
+    assert (error["low"], error["high"]) == (0.0, pytest.approx(3 + 12.706, abs=1e-3))
+    assert error["interval"] == "jackknife of 2 patients"
     assert told["khan2020", "percent_on_lesion_free"]["value"] == 4.0
     assert told["khan2020", "lung_dice_pooled"]["value"] == pytest.approx(0.8)
     assert told["khan2020", "infection_dice_pooled"]["value"] == pytest.approx(0.5)
