@@ -183,6 +183,29 @@ def available_cores() -> int:
     return int(given) if given.isdigit() and int(given) > 0 else len(os.sched_getaffinity(0))
 
 
+def device_name() -> str:
+    """What the Keras backend computes on: the names of its GPUs, or the cores this process may use."""
+    import keras
+
+    names: list[str] = []
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        for gpu in tf.config.list_physical_devices("GPU"):
+            names.append(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        names = [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    elif keras.backend.backend() == "torch":
+        import torch
+
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    if not names:
+        return f"{available_cores()} CPU cores"
+    return ", ".join(f"{names.count(name)} x {name}" for name in sorted(set(names)))
+
+
 def id_key() -> bytes:
     """The secret that turns identifiers into hashes; made on first use, readable by its owner only.
 

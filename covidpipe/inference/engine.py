@@ -11,7 +11,9 @@ import numpy as np
 from covidpipe import paths
 from covidpipe.config import Config, Roles
 from covidpipe.errors import CovidpipeError
+from covidpipe.inference.batched import probabilities
 from covidpipe.io.files import file_sha256, read_json
+from covidpipe.metrics.temperature import temper
 from covidpipe.provenance import PACKAGE
 from covidpipe.registry import TASKS
 
@@ -47,29 +49,26 @@ class LoadedModel:
     def batch_size(self) -> int:
         return max(1, min(LARGEST_BATCH, BATCH_PIXELS // self.recipe["image_size"] ** 2))
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
+    @property
+    def temperature(self) -> float:
+        """What the log-odds of a classifier are divided by (fitted on validation patients); 1 where none was fitted."""
+        return self.recipe.get("temperature", 1.0)
+
+    def predict(self, images: np.ndarray, *, calibrated: bool = True) -> np.ndarray:
         """Probability of COVID-19, or of each pixel being lung or infected.
 
         Parameters
         ----------
         images : ndarray of uint8, (n, image_size, image_size)
+        calibrated : bool
+            With the temperature, for which the recipe's threshold is meant; False: as the network says it.
 
         Returns
         -------
         ndarray of float32, (n,) for classify, (n, image_size, image_size) for masks
         """
-        size, batch = self.recipe["image_size"], self.batch_size
-        shape = () if self.recipe["task"] == "classify" else (size, size)
-        probabilities = np.empty((len(images), *shape), np.float32)
-        for start in range(0, len(images), batch):
-            some = images[start : start + batch]
-            # one batch shape: the graph is traced once
-            padded = np.zeros((batch, size, size, self.recipe["channels"]), np.float32)
-            padded[: len(some)] = some[..., np.newaxis] / np.float32(255)
-            # the last channel is the wanted class, of a softmax over two as of a single sigmoid
-            found = np.asarray(self.network.predict_on_batch(padded))[..., -1]
-            probabilities[start : start + batch] = found[: len(some)]
-        return probabilities
+        found = probabilities(self.network, images, self.recipe["channels"], self.batch_size)
+        return found if self.temperature == 1 or not calibrated else temper(found, self.temperature).astype(np.float32)
 
 
 def resolve(config: Config, modality: str) -> dict[str, Path]:

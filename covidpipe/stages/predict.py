@@ -23,7 +23,7 @@ from covidpipe.io.image import Image
 from covidpipe.io.read import read_image
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import Block, creating
-from covidpipe.provenance import available_cores, prepare_backend, run_record
+from covidpipe.provenance import device_name, prepare_backend, run_record
 from covidpipe.quantify.percentages import refusal
 from covidpipe.records import shard_rows
 from covidpipe.registry import METHODS
@@ -82,7 +82,7 @@ def run(config: Config, cohort: str, images: Path, shard: int, out: Path) -> Non
             "predict",
             seed=config.seed,
             started=started,
-            device=f"{available_cores()} CPU cores",
+            device=device_name(),
             cohort=cohort,
             shard=shard,
             models={

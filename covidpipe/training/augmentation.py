@@ -1,64 +1,156 @@
-"""What makes other scanners, windows and positions ordinary: geometry and grey levels, never a flipped chest."""
+"""What makes other scanners, windows and positions ordinary: geometry and grey levels, never a flipped chest unasked.
+
+Alom et al. speak of class-specific augmentation against class imbalance, without numbers. Here how often a class is
+drawn is its own (`covidpipe.training.batches`), and how an image is changed is not: were the sick blurred more than the
+healthy, blur would become a sign of disease.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 
 
+@dataclass(frozen=True)
+class Preset:
+    """Ranges and chances of one kind of augmentation; all are our reading, no paper gives any.
+
+    ``degrees`` of rotation, ``zoom`` and ``shear`` as shares of the image's size, ``shift`` as a share of its rows and
+    columns, each to both sides. ``gamma`` is the largest logarithm of the exponent, ``contrast`` a factor's range,
+    ``brightness`` the largest change (the grey scale is 0..1). The rest are chances, of CLAHE, blur, noise, 8 to 64
+    grey levels instead of 256, and of JPEG at a quality of 30 to 90.
+    """
+
+    degrees: float = 0.0
+    zoom: float = 0.0
+    shift: float = 0.0
+    shear: float = 0.0
+    gamma: float = 0.0
+    contrast: tuple[float, float] = (1.0, 1.0)
+    brightness: float = 0.0
+    clahe: float = 0.0
+    blur: float = 0.0
+    noise: float = 0.0
+    coarse: float = 0.0
+    jpeg: float = 0.0
+
+
+_GEOMETRY: dict[str, Any] = {"degrees": 12.0, "zoom": 0.2, "shift": 0.06, "shear": 0.05}
+_INTENSITY: dict[str, Any] = {
+    "gamma": 0.6,
+    "brightness": 0.15,
+    "clahe": 0.3,
+    "blur": 0.2,
+    "noise": 0.3,
+    "coarse": 0.1,
+    "jpeg": 0.15,
+    "contrast": (0.7, 1.2),
+}
+
+# The names are those of covidpipe.registry.AUGMENTATIONS.
+PRESETS: dict[str, Preset] = {
+    "none": Preset(),
+    "geometric": Preset(**_GEOMETRY),
+    "intensity": Preset(**_INTENSITY),
+    "standard": Preset(**_GEOMETRY, **_INTENSITY),
+    "strong": Preset(
+        degrees=20.0,
+        zoom=0.3,
+        shift=0.1,
+        shear=0.1,
+        gamma=0.9,
+        contrast=(0.5, 1.4),
+        brightness=0.25,
+        clahe=0.4,
+        blur=0.3,
+        noise=0.5,
+        coarse=0.2,
+        jpeg=0.3,
+    ),
+}
+
+
 def augment(
-    image: np.ndarray, masks: np.ndarray | None, rng: np.random.Generator
+    image: np.ndarray, mask: np.ndarray | None, rng: np.random.Generator, preset: Preset, *, flip: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return a changed copy of one training image and of its masks.
+    """Return a changed copy of one training image and of its mask.
 
     Parameters
     ----------
     image : ndarray of uint8, (rows, columns)
-    masks : ndarray of uint8 0/1, (rows, columns), or None
+    mask : ndarray of uint8 0/1, (rows, columns), or None
         Moved with the image, nearest neighbor.
     rng : numpy.random.Generator
+    preset : Preset
+    flip : bool
+        Mirror every other image: the heart is then on the other side.
 
     Returns
     -------
     image : ndarray of uint8, (rows, columns)
-    masks : like `masks`
+    mask : like `mask`
+    """
+    image, mask = change_geometry(image, mask, rng, preset, flip=flip)
+    return change_grey_levels(image, rng, preset), mask
 
-    Notes
-    -----
-    Alom et al. speak of class-specific augmentation without numbers; the ranges are our reading. A left-right flip
-    would put the heart on the other side and is never done.
+
+def change_geometry(
+    image: np.ndarray, mask: np.ndarray | None, rng: np.random.Generator, preset: Preset, *, flip: bool = False
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Rotate, zoom, shear and shift an image and its mask in one resampling; what comes in from outside is black.
+
+    Parameters and returned values are those of `augment`.
     """
     rows, columns = image.shape
-    matrix = np.asarray(cv2.getRotationMatrix2D((columns / 2, rows / 2), rng.uniform(-12, 12), rng.uniform(0.8, 1.2)))
-    matrix[:, 2] += rng.uniform(-0.06, 0.06, 2) * np.array([columns, rows])
+    angle, zoom, shear = rng.uniform(-1, 1, 3) * (preset.degrees, preset.zoom, preset.shear)
+    shift = rng.uniform(-preset.shift, preset.shift, 2)
+    mirror = -1.0 if flip and rng.random() < 0.5 else 1.0
+    matrix = np.asarray(cv2.getRotationMatrix2D((0, 0), angle, 1 + zoom))[:, :2]
+    matrix = matrix @ [[mirror, shear], [0, 1]]
+    if np.array_equal(matrix, np.eye(2)) and not shift.any():
+        return image.copy(), mask if mask is None else mask.copy()
+    center = np.array([columns - 1, rows - 1]) / 2  # of pixel centers: a mirror image then fits to the pixel
+    moved = center - matrix @ center + shift * [columns, rows]
+    matrix = np.column_stack([matrix, moved])
     image = cv2.warpAffine(image, matrix, (columns, rows), flags=cv2.INTER_LINEAR)
-    if masks is not None:
-        masks = cv2.warpAffine(masks, matrix, (columns, rows), flags=cv2.INTER_NEAREST)
-    return change_grey_levels(image, rng), masks
+    if mask is not None:
+        mask = cv2.warpAffine(mask, matrix, (columns, rows), flags=cv2.INTER_NEAREST)
+    return image, mask
 
 
-def change_grey_levels(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Imitate other windows, exports and scanners: CLAHE, gamma, contrast, brightness, blur, noise.
+def change_grey_levels(image: np.ndarray, rng: np.random.Generator, preset: Preset) -> np.ndarray:
+    """Imitate other windows, exports and scanners.
 
     Parameters
     ----------
     image : ndarray of uint8, (rows, columns)
     rng : numpy.random.Generator
+    preset : Preset
 
     Returns
     -------
     ndarray of uint8, (rows, columns)
     """
-    if rng.random() < 0.3:
+    if rng.random() < preset.clahe:
         tiles = int(rng.integers(2, 9))
         image = cv2.createCLAHE(clipLimit=rng.uniform(1, 4), tileGridSize=(tiles, tiles)).apply(image)
-    levels = np.arange(256) / 255
-    levels = levels ** np.exp(rng.uniform(-0.6, 0.6))
-    levels = (levels - 0.5) * rng.uniform(0.7, 1.2) + 0.5 + rng.uniform(-0.15, 0.15)
+    levels = (np.arange(256) / 255) ** np.exp(rng.uniform(-preset.gamma, preset.gamma))
+    levels = (levels - 0.5) * rng.uniform(*preset.contrast) + 0.5
+    levels += rng.uniform(-preset.brightness, preset.brightness)
+    if rng.random() < preset.coarse:
+        steps = 2 ** int(rng.integers(3, 7)) - 1
+        levels = np.round(levels * steps) / steps
     image = cv2.LUT(image, np.clip(np.round(levels * 255), 0, 255).astype(np.uint8))
-    if rng.random() < 0.2:
+    if rng.random() < preset.blur:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.2))
-    if rng.random() < 0.3:
-        noise = rng.normal(0, rng.uniform(2, 10), image.shape)
-        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    if rng.random() < preset.noise:
+        noise = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(2, 10))
+        image = np.asarray(cv2.add(image, noise, dtype=cv2.CV_8U))  # rounds, and stays within 0..255
+    if rng.random() < preset.jpeg:
+        quality = int(rng.integers(30, 91))
+        _, file = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        image = np.asarray(cv2.imdecode(file, cv2.IMREAD_GRAYSCALE))
     return image

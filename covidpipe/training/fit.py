@@ -1,9 +1,16 @@
-"""One training run: optimizer, schedule, the best weights on validation patients, the history as rows."""
+"""One training run: optimizer, schedule, the best weights on validation patients, the history as rows.
+
+What is drawn, changed and dropped in an epoch depends on the seed and the epoch, so that a run that was killed goes on
+from its newest checkpoint to the same history and the same weights, bit for bit on a CPU.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
+import resource
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,20 +18,21 @@ import keras
 import numpy as np
 
 from covidpipe.config import Recipe, Schedule
-from covidpipe.metrics import classification, segmentation
-from covidpipe.training.batches import Batches, to_input
+from covidpipe.errors import CovidpipeError
+from covidpipe.io.events import EventLog
+from covidpipe.io.resume import Checkpoint, Checkpoints
+from covidpipe.provenance import available_cores
+from covidpipe.training.batches import Batch, Batches
+from covidpipe.training.devices import scope_of
+from covidpipe.training.labelled import Labelled
 from covidpipe.training.losses import class_weights, segmentation_loss
+from covidpipe.training.progress import epoch_line, told
+from covidpipe.training.stopping import StopRequests
+from covidpipe.training.validation import Verdict, judge
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Labelled:
-    """Images with their truth: `images` uint8 (n, rows, columns), `truth` uint8 labels (n,) or masks like `images`."""
-
-    images: np.ndarray
-    truth: np.ndarray
-    groups: np.ndarray
+MOST_WORKERS = 8  # threads that prepare batches
 
 
 @dataclass(frozen=True)
@@ -32,9 +40,26 @@ class Best:
     """The epoch whose weights are kept; of equals, the earliest."""
 
     epoch: int = -1
-    score: float = -np.inf
+    score: float = -math.inf
+    threshold: float = 0.5
     weights: list[np.ndarray] = field(default_factory=list)
-    probability: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training found.
+
+    ``threshold`` is the probability above which a pixel or an image is called positive; ``history`` holds rows of the
+    HISTORY table; ``facts`` tell of the run itself and differ from run to run: seconds, images_per_second,
+    input_wait_share (of the training time, in which the next batch was not ready), peak_memory_mib,
+    resumed_after_epochs (None for a run in one go).
+    """
+
+    threshold: float
+    best_epoch: int
+    best_score: float
+    history: list[dict[str, Any]]
+    facts: dict[str, Any]
 
 
 def make_optimizer(schedule: Schedule, steps_per_epoch: int) -> keras.optimizers.Optimizer:
@@ -47,59 +72,17 @@ def make_optimizer(schedule: Schedule, steps_per_epoch: int) -> keras.optimizers
             rate / 20, max(1, steps - warmup), warmup_target=rate, warmup_steps=warmup
         )
     elif schedule.decay == "step":
-        edges = [
-            epoch * steps_per_epoch for epoch in range(schedule.decay_every, schedule.epochs, schedule.decay_every)
+        # A step's rate holds up to and with its boundary, and steps count from 0.
+        ends = [
+            epoch * steps_per_epoch - 1 for epoch in range(schedule.decay_every, schedule.epochs, schedule.decay_every)
         ]
-        if edges:
-            rate = keras.optimizers.schedules.PiecewiseConstantDecay(
-                edges, [rate / 10**k for k in range(len(edges) + 1)]
-            )
+        if ends:
+            rate = keras.optimizers.schedules.PiecewiseConstantDecay(ends, [rate / 10**k for k in range(len(ends) + 1)])
     if schedule.optimizer == "sgd":
         return keras.optimizers.SGD(rate, momentum=schedule.momentum)
     if schedule.optimizer == "adam":
         return keras.optimizers.Adam(rate)
     return keras.optimizers.AdamW(rate, weight_decay=1e-4)
-
-
-def predict(model: keras.Model, images: np.ndarray, channels: int, batch_size: int = 16) -> np.ndarray:
-    """Foreground (or COVID-19) probabilities, float32 (n,) or (n, rows, columns), a batch at a time."""
-    parts = []
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        full = np.resize(batch, (batch_size, *batch.shape[1:]))  # one shape: a graph is traced for each
-        parts.append(
-            keras.ops.convert_to_numpy(model.predict_on_batch(to_input(full, channels)))[: len(batch), ..., -1]
-        )
-    return np.concatenate(parts).astype(np.float32)
-
-
-def validation_measures(probability: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """What is watched during training; ``score`` is what the best epoch is chosen by (larger is better).
-
-    The ROC AUC for labels, or minus the loss where validation holds one class only; for masks the pooled Dice at the
-    threshold that serves it best.
-    """
-    if truth.ndim == 1:
-        loss = classification.cross_entropy(probability, truth)
-        area = classification.roc_auc(probability, truth)
-        return {"loss": loss, "score": -loss if area is None else area}
-    threshold = best_threshold(probability, truth)
-    pooled = segmentation.dice(probability >= threshold, truth > 0)
-    return {"score": 1.0 if pooled is None else pooled}
-
-
-def best_threshold(probability: np.ndarray, truth: np.ndarray) -> float:
-    """The threshold that serves the validation part best, of 0.05, 0.10, ... 0.95; 0.5 where several do.
-
-    Pooled Dice for masks, balanced accuracy for labels; never chosen on test patients.
-    """
-    grid = np.round(np.arange(0.05, 1.0, 0.05), 2)
-    if truth.ndim == 1:
-        scores = [classification.balanced_accuracy(probability >= t, truth > 0) or 0.0 for t in grid]
-    else:
-        scores = [segmentation.dice(probability >= t, truth > 0) or 0.0 for t in grid]
-    best = grid[np.isclose(scores, max(scores), atol=1e-9)]
-    return float(best[np.argmin(np.abs(best - 0.5))])
 
 
 def fit(
@@ -110,7 +93,11 @@ def fit(
     validation: Labelled,
     seed: int,
     weights: tuple[float, float] | None,
-) -> tuple[float, int, list[dict[str, Any]]]:
+    *,
+    checkpoints: Checkpoints | None = None,
+    events: EventLog | None = None,
+    stop: StopRequests | None = None,
+) -> Fitted:
     """Train `model` in place and leave it with the weights of its best epoch.
 
     Parameters
@@ -122,50 +109,204 @@ def fit(
     seed : int
     weights : tuple of float, optional
         Weights of (background, foreground); None weighs all pixels alike.
+    checkpoints : Checkpoints, optional
+        Resumed from, and written after each epoch.
+    events : EventLog, optional
+        Gets the history as it grows.
+    stop : StopRequests, optional
+        Asked after each batch.
 
     Returns
     -------
-    threshold : float
-        The probability above which a pixel or an image is called positive.
-    best_epoch : int
-    history : list of dict
-        Rows of the HISTORY table.
+    Fitted
+
+    Raises
+    ------
+    Preempted
+        `stop` was told to.
+    CovidpipeError
+        The weights have run away: the loss is no number.
     """
+    stop = stop or StopRequests()
     batches = Batches(
-        train.images, train.truth, train.groups, batch_size=schedule.batch_size, channels=recipe.channels, seed=seed,
-        images_per_epoch=schedule.images_per_epoch, augmented=schedule.augment != "none",
+        train, batch_size=schedule.batch_size, channels=recipe.channels, seed=seed,
+        images_per_epoch=schedule.images_per_epoch, balance=schedule.balance == "classes", preset=schedule.augment,
+        flip=schedule.flip,
     )  # fmt: skip
     loss: Any
     if recipe.task == "classify":
         loss = keras.losses.SparseCategoricalCrossentropy()
     else:
         loss = segmentation_loss(schedule.loss, weights or (1.0, 1.0))
-    model.compile(make_optimizer(schedule, len(batches)), loss=loss, jit_compile=False)
-    # Otherwise the first step makes hundreds of variables inside the graph and traces it twice.
-    model.optimizer.build(model.trainable_variables)
-    history: list[dict[str, Any]] = []
-    best = Best()
-    for epoch in range(schedule.epochs):
+    with scope_of(model):
+        model.compile(make_optimizer(schedule, len(batches)), loss=loss, jit_compile=False)
+        # Otherwise the first step makes hundreds of variables inside the graph and traces it twice.
+        model.optimizer.build(model.trainable_variables)
+    run = _Run(model, checkpoints)
+    first = run.resume()
+    if first:
+        log.info("going on after epoch %d of %d, of %s", first, schedule.epochs, recipe.model)
+    _show(events, run.history)
+
+    began, training = time.monotonic(), 0.0
+    feed = _Feed(model, batches, first, schedule.epochs)
+    step = _Step(model)
+    for epoch in range(first, schedule.epochs):
         started = time.monotonic()
-        # Not Model.fit: it feeds TensorFlow by a generator, which makes malloc give every tensor back to the system
-        # at once; a step then takes up to twice as long on a CPU.
-        model.reset_metrics()
-        for images, truth in batches.epoch(epoch):
-            loss_so_far = model.train_on_batch(images, truth)  # the mean since reset_metrics
-        mean_loss = float(loss_so_far)
-        probability = predict(model, validation.images, recipe.channels)
-        measures = validation_measures(probability, validation.truth)
-        for part, values in (("train", {"loss": mean_loss}), ("validation", measures)):
-            history += [{"epoch": epoch, "part": part, "measure": k, "value": v} for k, v in values.items()]
-        if measures["score"] > best.score:
-            best = Best(epoch, measures["score"], model.get_weights(), probability)
-        said = " ".join(f"{name} {value:.4f}" for name, value in measures.items())
-        seconds = time.monotonic() - started
-        log.info("epoch %d/%d: loss %.4f, validation %s, %.1f s", epoch + 1, schedule.epochs, mean_loss, said, seconds)
-    model.set_weights(best.weights)
-    return best_threshold(best.probability, validation.truth), best.epoch, history
+        step.start_epoch()
+        with epoch_line(f"epoch {epoch + 1}/{schedule.epochs}", len(batches), schedule.batch_size) as advance:
+            for _ in range(len(batches)):
+                step.train(feed.next())
+                stop.check()
+                advance()
+        mean_loss = step.mean_loss()
+        trained = time.monotonic() - started
+        verdict = judge(model, validation, recipe.channels, between=stop.check)
+        if not math.isfinite(mean_loss + verdict.score):
+            raise CovidpipeError(
+                f"epoch {epoch + 1}: {recipe.model} no longer answers with numbers (loss {mean_loss}). Lower "
+                f"`learning_rate` ({schedule.learning_rate:g}) in the schedule."
+            )
+        training += trained
+        rows = run.finish_epoch(epoch, mean_loss, verdict, time.monotonic() - started)
+        _show(events, rows)
+        said = " ".join(f"{name} {value:.4f}" for name, value in verdict.measures.items())
+        left = (time.monotonic() - began) / (epoch + 1 - first) * (schedule.epochs - epoch - 1)
+        log.info(
+            "epoch %d/%d: loss %.4f, validation %s, %.1f s, %.0f images/s, %s left", epoch + 1, schedule.epochs,
+            mean_loss, said, time.monotonic() - started, len(batches) * schedule.batch_size / trained, told(left),
+        )  # fmt: skip
+    model.set_weights(run.best.weights)
+    images = (schedule.epochs - first) * len(batches) * schedule.batch_size
+    facts = {
+        "seconds": round(run.seconds, 1),
+        "images_per_second": round(images / training, 1) if training else None,
+        "input_wait_share": round(feed.waited / training, 4) if training else None,
+        "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "resumed_after_epochs": first or None,
+    }
+    return Fitted(run.best.threshold, run.best.epoch, run.best.score, run.history, facts)
 
 
-def static_weights(recipe_weighting: str, truth: np.ndarray) -> tuple[float, float] | None:
-    """Pixel weights of a regime from the training masks: None for ``uniform``."""
-    return class_weights(float(truth.mean())) if recipe_weighting == "median_frequency" else None
+def _show(events: EventLog | None, rows: list[dict[str, Any]]) -> None:
+    if events is not None:
+        for row in rows:
+            events.add(row["epoch"], f"{row['part']}/{row['measure']}", row["value"])
+
+
+class _Run:
+    """What grows from epoch to epoch, and its way to a checkpoint and back."""
+
+    def __init__(self, model: keras.Model, checkpoints: Checkpoints | None):
+        self.model, self.checkpoints = model, checkpoints
+        self.history: list[dict[str, Any]] = []
+        self.best = Best()
+        self.seconds = 0.0
+
+    def _variables(self) -> dict[str, list[Any]]:
+        # `variables`, not `weights`: the states of the random generators of dropout are among them
+        return {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
+
+    def resume(self) -> int:
+        """Take over the newest checkpoint, if there is one, and return the number of finished epochs."""
+        found = self.checkpoints.load() if self.checkpoints else None
+        if found is None:
+            return 0
+        for kind, variables in self._variables().items():
+            for variable, value in zip(variables, found.arrays[kind], strict=True):
+                variable.assign(value)
+        facts = found.facts
+        self.history, self.seconds = facts["history"], facts["seconds"]
+        self.best = Best(weights=list(found.arrays["best"]), **facts["best"])
+        return facts["epochs"]
+
+    def finish_epoch(self, epoch: int, mean_loss: float, verdict: Verdict, seconds: float) -> list[dict[str, Any]]:
+        """Keep the weights if they are the best, save everything, and return the epoch's rows of the history."""
+        told_of = {"train": {"loss": mean_loss}, "validation": verdict.measures}
+        rows = [
+            {"epoch": epoch, "part": part, "measure": name, "value": value}
+            for part, values in told_of.items()
+            for name, value in values.items()
+        ]
+        self.history += rows
+        self.seconds += seconds
+        if verdict.score > self.best.score:
+            self.best = Best(epoch, verdict.score, verdict.threshold, self.model.get_weights())
+        if self.checkpoints:
+            arrays = {
+                kind: [keras.ops.convert_to_numpy(variable) for variable in variables]
+                for kind, variables in self._variables().items()
+            }
+            best = {"epoch": self.best.epoch, "score": self.best.score, "threshold": self.best.threshold}
+            facts = {"epochs": epoch + 1, "history": self.history, "seconds": self.seconds, "best": best}
+            self.checkpoints.save(Checkpoint({**arrays, "best": self.best.weights}, facts))
+        return rows
+
+
+class _Feed:
+    """Batches of all epochs to come, made ahead by threads, also while the validation runs; on TensorFlow by tf.data.
+
+    What is left of the network's cores after its own main thread prepares batches. tf.data takes them from the same
+    threads, one ahead of the network, so that copying them into tensors overlaps too.
+    """
+
+    def __init__(self, model: keras.Model, batches: Batches, first: int, last: int):
+        self.waited = 0.0  # seconds
+        workers = max(1, min(MOST_WORKERS, available_cores() - 1))
+        self._batches: Iterator[Any]
+        if keras.backend.backend() == "tensorflow":
+            self._batches = _by_tf_data(model, batches, lambda: batches.stream(first, last, workers))
+        else:
+            self._batches = batches.stream(first, last, workers)
+
+    def next(self) -> Any:
+        started = time.monotonic()
+        batch = next(self._batches)
+        self.waited += time.monotonic() - started
+        return batch
+
+
+def _by_tf_data(model: keras.Model, batches: Batches, stream: Callable[[], Iterator[Batch]]) -> Iterator[Any]:
+    import tensorflow as tf
+
+    inputs, truth = batches.shapes
+    signature = (tf.TensorSpec(inputs, tf.float32), tf.TensorSpec(truth, tf.uint8))
+    dataset = tf.data.Dataset.from_generator(stream, output_signature=signature)
+    strategy = model.distribute_strategy
+    if strategy.num_replicas_in_sync > 1:
+        options = tf.data.Options()
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        return iter(strategy.experimental_distribute_dataset(dataset.with_options(options)))
+    return iter(dataset.prefetch(1))
+
+
+class _Step:
+    """One optimizer step a batch, and the mean loss of an epoch's batches."""
+
+    def __init__(self, model: keras.Model):
+        self._model = model
+        self._tensorflow = keras.backend.backend() == "tensorflow"
+        self._losses: list[float] = []
+        self._mean: Any = math.nan
+        if self._tensorflow:
+            model.make_train_function()
+
+    def start_epoch(self) -> None:
+        self._losses = []
+        self._model.reset_metrics()
+
+    def train(self, batch: Any) -> None:
+        if self._tensorflow:
+            # train_on_batch would forget the mean so far, wait for the GPU after each step, and give every GPU the
+            # whole batch.
+            self._mean = self._model.train_function(iter([batch]))["loss"]
+        else:
+            self._losses.append(float(self._model.train_on_batch(*batch)))
+
+    def mean_loss(self) -> float:
+        return float(self._mean) if self._tensorflow else float(np.mean(self._losses))
+
+
+def static_weights(recipe_weighting: str, foreground: float) -> tuple[float, float] | None:
+    """Pixel weights of a regime from the foreground's share of the training pixels: None for ``uniform``."""
+    return class_weights(foreground) if recipe_weighting == "median_frequency" else None

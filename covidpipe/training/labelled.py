@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from covidpipe.config import Recipe
 from covidpipe.errors import BadConfig
+from covidpipe.io.flat import FlatImages
 from covidpipe.registry import PARTS, TRUTH_OF_TASK
 from covidpipe.splits import check_no_leak, parts
 
@@ -59,10 +64,86 @@ def labelled_parts(index: pd.DataFrame, split: pd.DataFrame, recipe: Recipe, fol
     return found
 
 
-def read_labelled(store: Readable, rows: pd.DataFrame, task: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 (n, rows, columns) and their truth, uint8 labels (n,) or masks (n, rows, columns)."""
-    positions = rows["n"].to_numpy(int)
-    images, truth = store.read("image", positions), TRUTH_OF_TASK[task]
-    if truth == "label":
-        return images, rows["label"].to_numpy(bool).astype(np.uint8)
-    return images, (store.read(truth, positions) > 0).astype(np.uint8)
+@dataclass(frozen=True)
+class Labelled:
+    """Images with their truth.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, (n, rows, columns), or `FlatImages`
+    truth : ndarray of uint8, (n,) for labels, or masks like `images`, 0 and 1
+    groups : ndarray, (n,)
+        Whose image it is.
+    positive : ndarray of bool, (n,)
+        Whether the image shows what is looked for: its label, or a mask that is not empty.
+    foreground : float
+        Share of the truth that is 1.
+    sha256 : str
+        Of all images and their truth, in order.
+    """
+
+    images: Any
+    truth: Any
+    groups: np.ndarray
+    positive: np.ndarray
+    foreground: float
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def read_labelled(
+    store: Readable,
+    rows: pd.DataFrame,
+    task: str,
+    folder: str | Path,
+    *,
+    piece: int = 64,
+    between: Callable[[], None] = lambda: None,
+) -> Labelled:
+    """Copy images and their truth out of a store, to read them at random; memory stays flat.
+
+    Parameters
+    ----------
+    store : Readable
+    rows : pandas.DataFrame
+        A part of `labelled_parts`.
+    task : str
+    folder : Path
+        Where the copies lie, in files without a name.
+    piece : int
+        Images in memory at a time.
+    between : function
+        Called between the pieces; may raise.
+    """
+    n, name = len(rows), TRUTH_OF_TASK[task]
+    images = masks = None
+    labels: list[np.ndarray] = []
+    positive: list[np.ndarray] = []
+    digest, foreground = hashlib.sha256(), 0.0
+    for start in range(0, n, piece):
+        between()
+        some = rows.iloc[start : start + piece]
+        block = store.read("image", some["n"].to_numpy(int))
+        images = images or FlatImages(folder, (n, *block.shape[1:]))
+        images.append(block)
+        if name == "label":
+            truth = some["label"].to_numpy(bool).astype(np.uint8)
+            labels.append(truth)
+        else:
+            truth = (store.read(name, some["n"].to_numpy(int)) > 0).astype(np.uint8)
+            masks = masks or FlatImages(folder, (n, *truth.shape[1:]))
+            masks.append(truth)
+        positive.append(truth.reshape(len(some), -1).any(axis=1))
+        foreground += float(truth.mean()) * len(some) / n
+        for part in (block, truth):
+            digest.update(np.ascontiguousarray(part).data)
+    return Labelled(
+        images,
+        masks if masks is not None else np.concatenate(labels),
+        rows["group"].to_numpy(str),
+        np.concatenate(positive),
+        foreground,
+        digest.hexdigest(),
+    )

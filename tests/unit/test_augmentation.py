@@ -1,0 +1,84 @@
+"""What augmentation may do to an image and what it must not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from covidpipe.registry import AUGMENTATIONS
+from covidpipe.training.augmentation import PRESETS, Preset, augment, change_geometry, change_grey_levels
+
+
+def square() -> tuple[np.ndarray, np.ndarray]:
+    image = np.zeros((64, 64), np.uint8)
+    image[20:44, 20:44] = 200
+    return image, (image > 0).astype(np.uint8)
+
+
+def test_every_name_of_the_config_is_a_preset_and_no_other():
+    assert list(PRESETS) == list(AUGMENTATIONS)
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_it_keeps_type_and_moves_the_mask_with_the_image(preset):
+    rng = np.random.default_rng(0)
+    image, mask = square()
+    for _ in range(40):
+        changed, moved = augment(image, mask, rng, preset)
+        assert changed.dtype == moved.dtype == np.uint8 and changed.shape == moved.shape == image.shape
+        assert set(np.unique(moved)) <= {0, 1}
+        assert changed[moved > 0].mean() > changed[moved == 0].mean() + 30
+    assert image.max() == 200 and mask.sum() == 24 * 24  # those given are not touched
+
+
+def test_none_changes_nothing_and_every_other_changes_something():
+    image, mask = square()
+    for name, preset in PRESETS.items():
+        results = [augment(image, mask, np.random.default_rng(seed), preset) for seed in range(5)]
+        assert all(np.array_equal(found, image) for found, _ in results) == (name == "none")
+        assert all(np.array_equal(moved, mask) for _, moved in results) == (name in ("none", "intensity"))
+
+
+def test_a_chest_is_mirrored_only_if_asked_for():
+    """A bright dot left of the middle stays left, whatever the draw; mirrored, it is right every other time."""
+    image, mask = np.zeros((65, 65), np.uint8), np.zeros((65, 65), np.uint8)
+    mask[30:35, 16:21] = 1
+    rng = np.random.default_rng(1)
+    columns = [np.nonzero(augment(image, mask, rng, PRESETS["strong"])[1])[1].mean() for _ in range(100)]
+    assert max(columns) < 32
+    flipped = [np.nonzero(augment(image, mask, rng, PRESETS["strong"], flip=True)[1])[1].mean() for _ in range(100)]
+    assert 30 < sum(column > 32 for column in flipped) < 70
+
+
+def test_a_mirror_image_is_exact():
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    found = {change_geometry(image, None, np.random.default_rng(i), Preset(), flip=True)[0].tobytes() for i in range(9)}
+    assert found == {image.tobytes(), image[:, ::-1].tobytes()}
+
+
+def test_an_image_moves_by_no_more_than_the_preset_says():
+    image, mask = np.zeros((100, 100), np.uint8), np.zeros((100, 100), np.uint8)
+    mask[48:52, 48:52] = 1
+    rng = np.random.default_rng(0)
+    centers = [np.argwhere(change_geometry(image, mask, rng, Preset(shift=0.1))[1]).mean(axis=0) for _ in range(50)]
+    away = np.abs(np.array(centers) - 49.5)
+    assert 8 < away.max() <= 10.5
+
+
+@pytest.mark.parametrize(
+    ("preset", "holds"),
+    [
+        (Preset(coarse=1.0), lambda grey: len(np.unique(grey)) <= 64),
+        (Preset(contrast=(0.5, 0.5)), lambda grey: np.ptp(grey) in (127, 128)),
+        (Preset(noise=1.0), lambda grey: 1 < (grey.astype(float) - RAMP).std() < 12),
+        (Preset(jpeg=1.0), lambda grey: 0 < np.abs(grey.astype(float) - RAMP).mean() < 10),
+        (Preset(blur=1.0), lambda grey: np.abs(grey.astype(float) - RAMP)[:, 4:-4].max() <= 1),
+        (Preset(gamma=0.6), lambda grey: grey[0, 0] == 0 and grey[0, -1] == 255),
+    ],
+)
+def test_each_change_of_grey_levels_does_what_it_says(preset, holds):
+    for seed in range(5):
+        assert holds(change_grey_levels(RAMP, np.random.default_rng(seed), preset))
+
+
+RAMP = np.tile(np.arange(256, dtype=np.uint8), (16, 1))
