@@ -7,6 +7,7 @@ every write. Columns are appended, never renamed; `SCHEMA_VERSION` says so.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 
 from covidpipe.errors import BadTable
 
+INF = float("inf")
 SCHEMA_VERSION = "1.1.0"
 
 # Why an image is rejected (no percentage is told), or flagged (told with a warning). One sentence each for the
@@ -65,7 +67,7 @@ class Column:
     between : tuple of float, optional
         Smallest and largest allowed value.
     values : tuple of str, optional
-        The allowed words.
+        The allowed words; of a column of lists, those of its elements.
     null_means : str
         Empty if the column is never null.
     """
@@ -85,19 +87,29 @@ class Column:
             return " | ".join(self.values)
         if self.between is not None:
             low, high = self.between
-            return f"{low:g} to {high:g}" if high != float("inf") else f"at least {low:g}"
-        return ""
+            return f"{low:g} to {high:g}" if high != INF else f"at least {low:g}"
+        if pa.types.is_boolean(self.type):
+            return "true | false"
+        if pa.types.is_list(self.type):
+            return "any words"
+        return "any text" if pa.types.is_string(self.type) else "any value"
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the codebook says of the column; no entry is empty."""
+        return {
+            "type": str(self.type),
+            "unit": self.unit or "none",
+            "range": self.range_text,
+            "null_means": self.null_means or "never null",
+            "text": self.text,
+        }
 
     def field(self) -> pa.Field:
-        metadata = {
-            "description": self.text,
-            "unit": self.unit,
-            "range": self.range_text,
-            "null_means": self.null_means,
-        }
-        return pa.field(
-            self.name, self.type, nullable=bool(self.null_means), metadata={k: v for k, v in metadata.items() if v}
-        )
+        """The Arrow field, with the column's facts as its metadata."""
+        facts = {key: value for key, value in self.facts.items() if key not in ("type", "text")}
+        metadata = {"description": self.text, **facts}
+        return pa.field(self.name, self.type, nullable=bool(self.null_means), metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -124,7 +136,6 @@ class TableSpec:
         return hashlib.sha256(repr((SCHEMA_VERSION, self.columns, self.sort_by)).encode()).hexdigest()[:16]
 
 
-INF = float("inf")
 _string = pa.string()
 _strings = pa.list_(pa.string())
 
@@ -455,7 +466,7 @@ INFECTION = TableSpec(
             "ok: use it; warning: read qc_reasons first; rejected: no percentage was computed.",
             values=("ok", "warning", "rejected"),
         ),
-        Column("qc_reasons", _strings, "Reason codes, sorted; the codebook explains each."),
+        Column("qc_reasons", _strings, "Reason codes, sorted; the codebook explains each.", values=tuple(REASONS)),
         Column(
             "split",
             _string,
@@ -678,55 +689,120 @@ TABLES: dict[str, TableSpec] = {
 }
 
 
-def check(table: pa.Table, spec: TableSpec) -> None:
-    """Raise `BadTable` at the first way in which `table` breaks `spec`: names, types, nulls, ranges, words, key."""
-    if table.column_names != spec.names:
-        missing = [n for n in spec.names if n not in table.column_names]
-        extra = [n for n in table.column_names if n not in spec.names]
+def check(table: pa.Table, spec: TableSpec, first_row: int = 0) -> None:
+    """Raise `BadTable` at the first way in which `table` breaks `spec`: names, types, nulls, ranges, words, key.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+    spec : TableSpec
+    first_row : int
+        Number of the table's first row, where it is a part of a larger one; rows count from 0.
+    """
+    check_columns(table.schema, spec)
+    for column in spec.columns:
+        fault = _first_fault(table.column(column.name), column)
+        if fault is not None:
+            row, found, wanted = fault
+            raise BadTable(
+                f"Table `{spec.name}`, column `{column.name}`, row {first_row + row}: found {found}, wanted {wanted}."
+            )
+    if spec.key and len(table):
+        distinct = table.select(list(spec.key)).group_by(list(spec.key)).aggregate([]).num_rows
+        if distinct != len(table):
+            raise repeated(table, spec, first_row)
+
+
+def check_columns(schema: pa.Schema, spec: TableSpec) -> None:
+    """Raise `BadTable` unless `schema` has the columns of `spec`, in their order and of their types."""
+    if schema.names != spec.names:
+        missing = [n for n in spec.names if n not in schema.names]
+        extra = [n for n in schema.names if n not in spec.names]
         raise BadTable(
             f"Table `{spec.name}`: columns differ from its schema: missing {missing or 'none'}, unknown "
             f"{extra or 'none'}{'' if missing or extra else ', order changed'}."
         )
     for column in spec.columns:
-        values = table.column(column.name)
-        if values.type != column.type:
-            raise BadTable(f"Table `{spec.name}`, column `{column.name}`: wanted {column.type}, found {values.type}.")
-        if values.null_count and not column.null_means:
-            raise BadTable(f"Table `{spec.name}`, column `{column.name}`: {values.null_count} nulls, none is allowed.")
-        if column.between is not None and values.null_count < len(values):
-            low, high = pc.min_max(values).as_py().values()
-            if low < column.between[0] or high > column.between[1]:
-                raise BadTable(
-                    f"Table `{spec.name}`, column `{column.name}`: values {low:g} to {high:g}, allowed "
-                    f"{column.range_text}."
-                )
-        if column.values is not None:
-            unknown = set(pc.unique(values).to_pylist()) - set(column.values) - {None}
-            if unknown:
-                raise BadTable(
-                    f"Table `{spec.name}`, column `{column.name}`: unknown {sorted(unknown)}, allowed "
-                    f"{column.range_text}."
-                )
-    if spec.key and len(table):
-        distinct = table.select(list(spec.key)).group_by(list(spec.key)).aggregate([]).num_rows
-        if distinct != len(table):
-            raise BadTable(f"Table `{spec.name}`: {len(table) - distinct} rows repeat their key {spec.key}.")
+        found = schema.field(column.name).type
+        if found != column.type:
+            raise BadTable(f"Table `{spec.name}`, column `{column.name}`: found {found}, wanted {column.type}.")
+
+
+def repeated(table: pa.Table, spec: TableSpec, first_row: int = 0) -> BadTable:
+    """The error that names the first row of `table` whose key an earlier one has; one must."""
+    seen: set[tuple] = set()
+    keys = list(zip(*(table[name].to_pylist() for name in spec.key), strict=True))
+    row = next(row for row, key in enumerate(keys) if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+    said = ", ".join(f"{name}={value}" for name, value in zip(spec.key, keys[row], strict=True))
+    return BadTable(
+        f"Table `{spec.name}`, row {first_row + row}: repeats the key of another row: {said}; wanted each key once."
+    )
+
+
+def first_out_of_order(table: pa.Table, names: Sequence[str]) -> int | None:
+    """The first row that does not come after the one before it, by these columns; nulls come last.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+    names : sequence of str
+        The columns, the most important one first.
+
+    Examples
+    --------
+    >>> first_out_of_order(pa.table({"a": ["x", "x", None], "b": [1, 2, 0]}), ["a", "b"]) is None
+    True
+    >>> first_out_of_order(pa.table({"a": ["x", None, "x"], "b": [1, 2, 0]}), ["a", "b"])
+    2
+    """
+    if len(table) < 2:
+        return None
+    open_ = pa.chunked_array([pa.repeat(True, len(table) - 1)])  # rows that all columns so far leave equal
+    wrong = pc.invert(open_)
+    for name in names:
+        before, after = table[name].slice(0, len(table) - 1), table[name].slice(1)
+        ends = pc.fill_null(pc.greater(before, after), False), pc.and_(pc.is_null(before), pc.is_valid(after))
+        wrong = pc.or_(wrong, pc.and_(open_, pc.or_(*ends)))
+        nulls = pc.and_(pc.is_null(before), pc.is_null(after))
+        open_ = pc.and_(open_, pc.or_(nulls, pc.fill_null(pc.equal(before, after), False)))
+    found = pc.index(pc.or_(wrong, open_), True).as_py()
+    return None if found < 0 else found + 1
+
+
+def _first_fault(values: pa.ChunkedArray, column: Column) -> tuple[int, str, str] | None:
+    """The first row of a column that breaks its declaration, what stands there and what was wanted."""
+    if values.null_count and not column.null_means:
+        return pc.index(pc.is_null(values), True).as_py(), "null", "a value (no null is allowed here)"
+    if pa.types.is_floating(values.type):
+        bad = pc.fill_null(pc.invert(pc.is_finite(values)), False)
+        if pc.any(bad).as_py():
+            wanted = f"a number, {column.range_text}" + (", or null" if column.null_means else "")
+            return _at(values, bad, wanted)
+    if column.between is not None and values.null_count < len(values):
+        low, high = column.between
+        least, most = pc.min_max(values).as_py().values()
+        if least < low or most > high:
+            bad = pc.or_(pc.less(values, low), pc.greater(values, high))
+            return _at(values, pc.fill_null(bad, False), column.range_text)
+    if column.values is not None:
+        words = pc.list_flatten(values) if pa.types.is_list(values.type) else values
+        unknown = sorted(set(pc.unique(words).to_pylist()) - set(column.values) - {None})
+        if unknown:
+            row = pc.index(pc.fill_null(pc.is_in(words, pa.array(unknown, pa.string())), False), True).as_py()
+            if pa.types.is_list(values.type):
+                row = pc.list_parent_indices(values)[row].as_py()
+            return _at(values, row, column.range_text)
+    return None
+
+
+def _at(values: pa.ChunkedArray, where: pa.ChunkedArray | int, wanted: str) -> tuple[int, str, str]:
+    row = where if isinstance(where, int) else pc.index(where, True).as_py()
+    return row, str(values[row].as_py()), wanted
 
 
 def codebook(spec: TableSpec) -> list[dict[str, str]]:
-    """Rows of codebook.csv: one for each column of `spec`, in its order."""
-    return [
-        {
-            "table": spec.name,
-            "column": column.name,
-            "type": str(column.type),
-            "unit": column.unit,
-            "range": column.range_text,
-            "null_means": column.null_means,
-            "text": column.text,
-        }
-        for column in spec.columns
-    ]
+    """Rows of codebook.csv: one for each column of `spec`, in its order; no cell is empty."""
+    return [{"table": spec.name, "column": column.name, **column.facts} for column in spec.columns]
 
 
 def resource(spec: TableSpec, path: str) -> dict[str, Any]:
@@ -741,21 +817,22 @@ def resource(spec: TableSpec, path: str) -> dict[str, Any]:
     fields = []
     for column in spec.columns:
         constraints: dict[str, Any] = {"required": not column.null_means}
-        if column.values is not None:
+        if column.values is not None and not pa.types.is_list(column.type):
             constraints["enum"] = list(column.values)
         if column.between is not None:
             ends = zip(("minimum", "maximum"), column.between, strict=True)
             constraints |= {end: value for end, value in ends if abs(value) != INF}
         described = {"name": column.name, "type": _frictionless_type(column.type), "description": column.text}
-        extra = {"unit": column.unit, "null_means": column.null_means}
-        fields.append(described | {k: v for k, v in extra.items() if v} | {"constraints": constraints})
+        extra = {key: column.facts[key] for key in ("unit", "range", "null_means")}
+        fields.append(described | extra | {"constraints": constraints})
     return {
         "name": spec.name,
         "path": path,
         "format": "parquet",
         "mediatype": "application/vnd.apache.parquet",
         "description": spec.grain,
-        "schema": {"fields": fields, "primaryKey": list(spec.key)},
+        # Readers that go through pandas meet nulls of numbers as nan.
+        "schema": {"fields": fields, "primaryKey": list(spec.key), "missingValues": ["", "nan"]},
     }
 
 
