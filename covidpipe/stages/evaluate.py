@@ -1,9 +1,11 @@
-"""Judge one trained network on the patients it never saw: one row an image, and a summary with intervals."""
+"""Judge one trained network and its controls on the patients it never saw: a row an image, a summary with intervals."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +14,37 @@ import pandas as pd
 
 from covidpipe.config import Config
 from covidpipe.inference.engine import LoadedModel, load_model_folder
-from covidpipe.io.files import read_frame, replacing, write_json, write_table
+from covidpipe.io.files import read_frame, read_json, replacing, write_json, write_table, write_text
 from covidpipe.io.store import Store, open_store
-from covidpipe.metrics import classification, segmentation
-from covidpipe.metrics.intervals import Interval, bootstrap_by_group, wilson
+from covidpipe.metrics import calibration, controls, summary
+from covidpipe.metrics.summary import Part, Row
+from covidpipe.metrics.temperature import temper
 from covidpipe.provenance import prepare_backend, run_record
 from covidpipe.quantify import infection_percent
 from covidpipe.registry import TRUTH_OF_TASK
-from covidpipe.schemas import IMAGES, METRICS_IMAGES, METRICS_SUMMARY, SPLIT
+from covidpipe.schemas import IMAGES, METRICS_IMAGES, METRICS_SUMMARY, RELIABILITY, SPLIT
 from covidpipe.training.labelled import labelled_parts
+from covidpipe.training.results_card import full_card
+
+log = logging.getLogger(__name__)
 
 BATCH = 32
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What an evaluation finds: rows of METRICS_IMAGES, METRICS_SUMMARY and RELIABILITY."""
+
+    images: list[Row]
+    summary: list[Row]
+    reliability: list[Row]
 
 
 def run(config: Config, recipe_name: str, model: Path, store: Path, split: Path, images: Path, out: Path) -> None:
     """Evaluate the model folder of ``config.training[recipe_name]`` on its test part.
 
-    Beside the network stand the answers that need none, ``majority_class`` for labels and ``all_background`` for
-    masks: a network that does not beat them has learned nothing.
+    Beside the network stand the controls of `covidpipe.metrics.controls`, answers that look at no lung or at nearly
+    nothing: a network that does not beat them has learned nothing, and the summary says so.
 
     Parameters
     ----------
@@ -40,167 +55,245 @@ def run(config: Config, recipe_name: str, model: Path, store: Path, split: Path,
     split, images : Path
         Tables.
     out : Path
-        Folder of images.parquet, summary.parquet and run.json.
+        Folder of images.parquet, summary.parquet, reliability.parquet, run.json and card.md.
     """
     started = time.time()
     prepare_backend(config.seed)
     recipe = config.training[recipe_name]
     opened = open_store(store)
-    rows = labelled_parts(opened.index, read_frame(split, SPLIT), recipe, config.folds)
-    test = rows["test"].reset_index(drop=True)
-    patients = read_frame(images, IMAGES)[["image_id", "patient_id"]]
-    test = test.merge(patients, on="image_id", validate="one_to_one")
+    parts = labelled_parts(opened.index, read_frame(split, SPLIT), recipe, config.folds)
+    facts = read_frame(images, IMAGES)[["image_id", "patient_id", "row_spacing_mm", "column_spacing_mm"]]
+    parts["test"] = parts["test"].merge(facts, on="image_id", validate="one_to_one").reset_index(drop=True)
+    test = parts["test"]
     loaded = load_model_folder(model)
     if recipe.task == "classify":
-        majority = bool(rows["train"]["label"].to_numpy(bool).mean() >= 0.5)
-        per_image, summary = judge_labels(loaded, opened, test, majority, config.seed)
+        judged = judge_labels(loaded, opened, parts, config.seed)
     else:
-        per_image, summary = judge_masks(loaded, opened, test, TRUTH_OF_TASK[recipe.task], config.seed)
+        judged = judge_masks(loaded, opened, parts, TRUTH_OF_TASK[recipe.task], config.seed)
     with replacing(out) as folder:
         folder.mkdir(parents=True)
-        write_table(folder / "images.parquet", per_image, METRICS_IMAGES)
-        write_table(folder / "summary.parquet", summary, METRICS_SUMMARY)
-        write_json(
-            folder / "run.json",
-            run_record(
-                "evaluate",
-                seed=config.seed,
-                started=started,
-                model_id=loaded.model_id,
-                recipe=recipe.model_dump(),
-                part="test",
-                patients=int(test["group"].nunique()),
-                images=len(test),
-            ),
+        write_table(folder / "images.parquet", judged.images, METRICS_IMAGES)
+        write_table(folder / "summary.parquet", judged.summary, METRICS_SUMMARY)
+        write_table(folder / "reliability.parquet", judged.reliability, RELIABILITY)
+        record = run_record(
+            "evaluate",
+            seed=config.seed,
+            started=started,
+            model_id=loaded.model_id,
+            recipe=recipe.model_dump(),
+            part="test",
+            patients=int(test["group"].nunique()),
+            images=len(test),
         )
+        write_json(folder / "run.json", record)
+        trained = read_json(model / "run.json")
+        write_text(folder / "card.md", full_card(trained, record, judged.summary, judged.reliability))
+    for row in judged.summary:
+        if row["role"] == "model" and row["measure"] in controls.COMPARED and row["remark"] is not None:
+            log.info("%s: %s %s. %s", recipe_name, row["measure"], _shown(row["value"]), row["remark"])
 
 
-def _rows(test: pd.DataFrame, measure: str, values: Any) -> list[dict[str, Any]]:
+def _shown(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def judge_labels(loaded: LoadedModel, store: Store, parts: dict[str, pd.DataFrame], seed: int) -> Judged:
+    """A classifier, and what can be told without the lungs or from nearly nothing.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+    store : Store
+    parts : dict of str to pandas.DataFrame
+        Rows of `labelled_parts`; those of the test with `patient_id`.
+    seed : int
+
+    Returns
+    -------
+    Judged
+    """
+    test = parts["test"]
+    part = Part(test["group"].to_numpy(str), seed)
+    truth, threshold = test["label"].to_numpy(bool), loaded.recipe["threshold"]
+    raw, blacked_out = _network_answers(loaded, store, test)
+    probability = temper(raw, loaded.temperature).astype(np.float32)
+
+    rows = summary.named(
+        summary.label_rows(part, probability, probability >= threshold, truth), loaded.model_id, "model"
+    )
+    untempered = summary.probability_rows(part, raw, truth, suffix="_before_temperature")
+    rows += summary.named(untempered, loaded.model_id, "model")
+    answers = dict(simple_answers(store, parts, seed))
+    if blacked_out is not None:
+        answers["network_on_lungs_blacked_out"] = temper(blacked_out, loaded.temperature), threshold
+    for name, answer in answers.items():
+        if isinstance(answer, str):
+            rows += summary.named([part.row("roc_auc", None, None, n=0, remark=f"Absent: {answer}")], name, "control")
+        else:
+            said, least = answer
+            rows += summary.named(summary.label_rows(part, said, said >= least, truth), name, "control")
+
+    tempered = {loaded.temperature: probability, 1.0: raw}  # one entry where the temperature is 1
+    reliability = [
+        {**row, "subject": loaded.model_id, "temperature": temperature}
+        for temperature, values in tempered.items()
+        for row in calibration.reliability(values, truth, part.groups)
+    ]
+    per_image = _rows(test, "covid_probability", probability)
+    per_image += _rows(test, "covid_probability_before_temperature", raw) + _rows(test, "label", truth)
+    return Judged(per_image, controls.with_remarks(rows), reliability)
+
+
+def _network_answers(loaded: LoadedModel, store: Store, test: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None]:
+    """Probabilities without temperature, of the test images and of the same with their lungs blacked out."""
+    raw, blacked_out = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
+    known = bool(len(test)) and bool(test["has_lung_mask"].all())
+    for positions in _batches(test):
+        images = store.read("image", positions)
+        raw.append(loaded.predict(images, calibrated=False))
+        if known:
+            altered = controls.without_lungs(images, store.read("lung_mask", positions) > 0)
+            blacked_out.append(loaded.predict(altered, calibrated=False))
+    return np.concatenate(raw), np.concatenate(blacked_out) if known else None
+
+
+def simple_answers(
+    store: Store, parts: dict[str, pd.DataFrame], seed: int
+) -> Iterator[tuple[str, tuple[np.ndarray, float] | str]]:
+    """Name of each control that is trained on the training part, and its answers for the test part or why it has none.
+
+    Parameters
+    ----------
+    store : Store
+    parts : dict of str to pandas.DataFrame
+    seed : int
+        Which training images are taken, where there are more than `controls.TRAIN_IMAGES`.
+
+    Yields
+    ------
+    str
+    tuple of (ndarray, float), or str
+        Probabilities with the threshold, or a reason in words.
+    """
+    share = float(parts["train"]["label"].to_numpy(bool).mean())
+    yield "majority_class", (np.full(len(parts["test"]), share), 0.5)
+    train = parts["train"]
+    if len(train) > controls.TRAIN_IMAGES:
+        train = train.sample(controls.TRAIN_IMAGES, random_state=seed).sort_values("n")
+    used = {"train": train, "validation": parts["validation"], "test": parts["test"]}
+    labels = {name: rows["label"].to_numpy(bool) for name, rows in used.items()}
+    without = sum(int((~rows["has_lung_mask"].to_numpy(bool)).sum()) for rows in used.values())
+    names = [name for name in controls.LEFT if not without or name not in controls.NEED_LUNGS]
+    left = {name: _left(store, rows, names) for name, rows in used.items()}
+    for name in controls.LEFT:
+        if name not in names:
+            yield name, f"{without} of {sum(map(len, used.values()))} images have no lung mask."
+        elif labels["train"].all() or not labels["train"].any():
+            yield name, "the training part has one class only."
+        else:
+            model = controls.simple_model(
+                left["train"][name], labels["train"], left["validation"][name], labels["validation"]
+            )
+            yield name, (model.predict_proba(left["test"][name])[:, 1] if len(parts["test"]) else np.zeros(0), 0.5)
+
+
+def _left(store: Store, rows: pd.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
+    """What is left of the images for each control; one batch of images is in memory."""
+    left: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for positions in _batches(rows):
+        images = store.read("image", positions)
+        lungs = store.read("lung_mask", positions) > 0
+        for name in names:
+            left[name].append(controls.LEFT[name](images, lungs))
+    return {name: np.concatenate(blocks) if blocks else np.zeros((0, 0), np.float32) for name, blocks in left.items()}
+
+
+def judge_masks(loaded: LoadedModel, store: Store, parts: dict[str, pd.DataFrame], mask: str, seed: int) -> Judged:
+    """A segmenter, and masks that are painted without a look at the image; for infection also the percentages.
+
+    What pads an image to a square is cut off before anything is counted: it is easily left alone.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+    store : Store
+    parts : dict of str to pandas.DataFrame
+        Rows of `labelled_parts`; those of the test with `patient_id` and the native pixel spacing.
+    mask : {"lung_mask", "infection_mask"}
+    seed : int
+
+    Returns
+    -------
+    Judged
+    """
+    test = parts["test"]
+    part = Part(test["group"].to_numpy(str), seed)
+    usual = mean_mask(store, parts["train"], mask)
+    painted = {
+        "all_background": np.zeros(usual.shape, bool),
+        "border_painter": controls.border_painter(usual),
+        "mean_mask": controls.usual_mask(usual),
+    }
+    scores: dict[str, list[dict[str, float | None]]] = {name: [] for name in (loaded.model_id, *painted)}
+    percents: dict[str, list[tuple[float | None, float | None]]] = {name: [] for name in scores}
+    geometry = list(_geometry(test))
+    for batch in _batches(test, np.arange(len(test))):
+        positions = test["n"].to_numpy(int)[batch]
+        truth, lungs = (store.read(name, positions) > 0 for name in (mask, "lung_mask"))
+        answers = loaded.predict(store.read("image", positions)) >= loaded.recipe["threshold"]
+        for i, answer, wanted, lung in zip(batch, answers, truth, lungs, strict=True):
+            window, spacing_mm = geometry[i]
+            for name, found in ((loaded.model_id, answer), *painted.items()):
+                scores[name].append(summary.score_mask(found[window], wanted[window], spacing_mm))
+                percents[name].append((infection_percent(found, lung), infection_percent(wanted, lung)))
+
+    per_image, rows = [], []
+    for name in scores:
+        table = pd.DataFrame(scores[name], columns=list(summary.MEASURES), dtype=float)
+        pairs = np.array(percents[name], float).reshape(-1, 2)
+        present = (table["true_positive_px"] + table["false_negative_px"] > 0).to_numpy(bool)
+        found_rows = summary.mask_rows(part, table)
+        if mask == "infection_mask" and not np.isnan(pairs).any(axis=1).all():
+            found_rows += summary.percent_rows(part, pairs, present)
+            told = {"infection_percent": pairs[:, 0], "true_infection_percent": pairs[:, 1]}
+        else:
+            told = {}
+        if name == loaded.model_id:
+            for measure, values in {**table, **told}.items():
+                per_image += _rows(test, measure, values)
+        rows += summary.named(found_rows, name, "model" if name == loaded.model_id else "control")
+    return Judged(per_image, controls.with_remarks(rows), [])
+
+
+def mean_mask(store: Store, rows: pd.DataFrame, mask: str) -> np.ndarray:
+    """Share of the images in `rows` whose mask holds each pixel, float64 (rows, columns)."""
+    total = np.zeros((store.size, store.size), np.int64)
+    for positions in _batches(rows):
+        total += (store.read(mask, positions) > 0).sum(axis=0)
+    return total / max(1, len(rows))
+
+
+def _geometry(test: pd.DataFrame) -> Iterator[tuple[tuple[slice, slice], tuple[float, float] | None]]:
+    """Where each image lies on the store's grid, and how far its pixels are apart there."""
+    for row in test.itertuples():
+        window = slice(row.top, row.top + row.height), slice(row.left, row.left + row.width)
+        if pd.isna(row.row_spacing_mm) or pd.isna(row.column_spacing_mm):
+            yield window, None
+        else:
+            down = row.row_spacing_mm * row.native_rows / row.height
+            across = row.column_spacing_mm * row.native_columns / row.width
+            yield window, (float(down), float(across))
+
+
+def _batches(rows: pd.DataFrame, values: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """Positions in the store (or `values`), a batch at a time."""
+    values = rows["n"].to_numpy(int) if values is None else values
+    return (values[start : start + BATCH] for start in range(0, len(values), BATCH))
+
+
+def _rows(test: pd.DataFrame, measure: str, values: Any) -> list[Row]:
     patient = [None if pd.isna(p) else p for p in test["patient_id"]]
     return [
-        {"image_id": i, "patient_id": p, "measure": measure, "value": None if v is None else float(v)}
+        {"image_id": i, "patient_id": p, "measure": measure, "value": None if pd.isna(v) else float(v)}
         for i, p, v in zip(test["image_id"], patient, values, strict=True)
     ]
-
-
-def judge_labels(
-    loaded: LoadedModel, store: Store, test: pd.DataFrame, majority: bool, seed: int
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Accuracy, sensitivity and specificity with k/n, and ROC AUC, of a classifier and of the majority class."""
-    positions = test["n"].to_numpy(int)
-    probability = np.concatenate(
-        [loaded.predict(store.read("image", positions[i : i + BATCH])) for i in range(0, len(positions), BATCH)]
-        or [np.zeros(0, np.float32)]
-    )
-    truth = test["label"].to_numpy(bool)
-    groups = test["group"].to_numpy(str)
-    summary = []
-    for subject, found in (
-        (loaded.model_id, probability >= loaded.recipe["threshold"]),
-        ("majority_class", np.full(len(truth), majority)),
-    ):
-        tp, fp, tn, fn = classification.confusion(found, truth)
-        for measure, k, n in (
-            ("accuracy", tp + tn, len(truth)),
-            ("sensitivity", tp, tp + fn),
-            ("specificity", tn, tn + fp),
-            ("precision", tp, tp + fp),
-        ):
-            summary.append(summary_row(subject, measure, k / n if n else None, wilson(k, n), n, test, k=k))
-
-    def area(rows: np.ndarray) -> float | None:
-        return classification.roc_auc(rows[:, 0], rows[:, 1])
-
-    both = np.column_stack([probability, truth])
-    interval = bootstrap_by_group(both, groups, area, seed=seed)
-    summary.append(summary_row(loaded.model_id, "roc_auc", area(both), interval, len(truth), test))
-    return _rows(test, "covid_probability", probability) + _rows(test, "label", truth), summary
-
-
-def judge_masks(
-    loaded: LoadedModel, store: Store, test: pd.DataFrame, mask: str, seed: int
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Pooled and mean Dice, IoU, and for infection the error of infection_percent inside the true lungs."""
-    counts: list[tuple[int, int, int]] = []
-    percents: list[tuple[float | None, float | None]] = []
-    positions = test["n"].to_numpy(int)
-    for i in range(0, len(positions), BATCH):
-        chunk = positions[i : i + BATCH]
-        truth = store.read(mask, chunk) > 0
-        lungs = store.read("lung_mask", chunk) > 0
-        probability = loaded.predict(store.read("image", chunk))
-        for found, wanted, lung in zip(probability >= loaded.recipe["threshold"], truth, lungs, strict=True):
-            counts.append(segmentation.overlap(found, wanted))
-            percents.append((infection_percent(found, lung), infection_percent(wanted, lung)))
-    table = np.array(counts, dtype=float).reshape(-1, 3)
-    groups = test["group"].to_numpy(str)
-    empty = np.column_stack([np.zeros(len(table)), np.zeros(len(table)), table[:, 2]])
-
-    per_image = _rows(test, "dice", [segmentation.dice_of_counts(*c) for c in counts])
-    summary = []
-    for subject, rows in ((loaded.model_id, table), ("all_background", empty)):
-        for measure, statistic in MASK_MEASURES.items():
-            value = statistic(rows)
-            interval = bootstrap_by_group(rows, groups, statistic, seed=seed)
-            n = int(np.count_nonzero(rows[:, 2])) if measure == "mean_dice_where_present" else len(rows)
-            summary.append(summary_row(subject, measure, value, interval, n, test))
-    if mask == "infection_mask":
-        known = np.array([found is not None for found, _ in percents])
-        if known.any():
-            found, wanted = np.array([p for p in percents if p[0] is not None], dtype=float).T
-            per_image += _rows(test, "infection_percent", [p[0] for p in percents])
-            per_image += _rows(test, "true_infection_percent", [p[1] for p in percents])
-            errors = found - wanted
-            for measure, statistic in PERCENT_MEASURES.items():
-                interval = bootstrap_by_group(errors, groups[known], statistic, seed=seed)
-                summary.append(
-                    summary_row(loaded.model_id, measure, statistic(errors), interval, len(errors), test[known])
-                )
-    return per_image, summary
-
-
-def _pooled_dice(rows: np.ndarray) -> float | None:
-    return segmentation.dice_of_counts(*rows.sum(axis=0))
-
-
-def _pooled_iou(rows: np.ndarray) -> float | None:
-    return segmentation.iou_of_counts(*rows.sum(axis=0))
-
-
-def _mean_dice(rows: np.ndarray) -> float | None:
-    present = rows[rows[:, 2] > 0]
-    return float(np.mean([segmentation.dice_of_counts(*row) for row in present])) if len(present) else None
-
-
-MASK_MEASURES: dict[str, Callable[[np.ndarray], float | None]] = {
-    "pooled_dice": _pooled_dice,
-    "pooled_iou": _pooled_iou,
-    "mean_dice_where_present": _mean_dice,
-}
-PERCENT_MEASURES: dict[str, Callable[[np.ndarray], float | None]] = {
-    "infection_percent_mean_absolute_error": lambda errors: float(np.abs(errors).mean()),
-    "infection_percent_bias": lambda errors: float(errors.mean()),
-}
-
-
-def summary_row(
-    subject: str,
-    measure: str,
-    value: float | None,
-    interval: tuple[float, float] | Interval | None,
-    n: int,
-    rows: pd.DataFrame,
-    k: int | None = None,
-) -> dict[str, Any]:
-    """One row of METRICS_SUMMARY."""
-    low, high = (None, None) if interval is None else interval[:2]
-    return {
-        "subject": subject,
-        "measure": measure,
-        "value": value,
-        "low": low,
-        "high": high,
-        "n": n,
-        "k": k,
-        "patients": int(rows["group"].nunique()),
-    }

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
-from covidpipe.metrics.controls import COMPARED
 from covidpipe.registry import DATASETS, MODELS, PARTS
-from covidpipe.training.checklist import Item, items
 
 TASK_TEXT = {
     "classify": "says how probable COVID-19 infection is in one image",
@@ -43,7 +40,7 @@ its output is no diagnosis.
 | input | {recipe["image_size"]} x {recipe["image_size"]} x {recipe["channels"]}, {recipe["input"]}\
 {f" ({recipe['reading']})" if recipe["input"] == "wavelet" else ""}, 0 to 1 |
 | regime | `{recipe["regime"]}` |{_start(record.get("imagenet"))}
-| threshold | {recipe["threshold"]:g}, chosen on validation patients |
+| threshold | {recipe["threshold"]:.4g}, chosen on validation patients |{_temperature(recipe)}
 | weights | sha256 `{record["weights_sha256"]}` |
 | best epoch | {record["best_epoch"] + 1} of {record["schedule"]["epochs"]}, by validation \
 {record["validation_measure"]} {record["validation_score"]:.4f} |
@@ -84,118 +81,9 @@ def _start(imagenet: dict[str, str] | None) -> str:
     return f"\n| started from | ImageNet weights of `{network}`, `{file}`, sha256 `{sha256}` |"
 
 
-def full_card(
-    record: dict[str, Any],
-    evaluation: dict[str, Any],
-    summary: Sequence[dict[str, Any]],
-    reliability: Sequence[dict[str, Any]],
-) -> str:
-    """The card with what the network did on patients it had not seen: results, controls, calibration, and checklists.
-
-    Parameters
-    ----------
-    record, evaluation : dict
-        The content of ``run.json`` of the training and of the evaluation.
-    summary, reliability : sequence of dict
-        Rows of METRICS_SUMMARY and RELIABILITY.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
-    sections = [model_card(record), _results(summary), _controls(summary)]
-    if reliability:
-        sections.append(_calibration(record["recipe"].get("temperature", 1.0), summary, reliability))
-    sections.append(_checklist(items(record, evaluation, summary)))
-    return "\n".join(sections)
-
-
-def _results(summary: Sequence[dict[str, Any]]) -> str:
-    model = [row for row in summary if row["role"] == "model"]
-    verdicts = [row for row in model if row["measure"] in COMPARED and row["remark"]]
-    told = "\n".join(f"- {row['measure']} {_number(row['value'])}: {row['remark']}" for row in verdicts)
-    return f"""## Results on the test part
-
-Intervals are 95 %. Their units are patients, not images: Wilson's for shares of images (k/n), DeLong's for the ROC AUC,
-else patients drawn again, or left out in turn where there are fewer than five.
-
-{told}
-
-{_table(("measure", "value", "interval", "how", "k/n", "patients"), map(_result, model))}
-"""
-
-
-def _controls(summary: Sequence[dict[str, Any]]) -> str:
-    controls = [row for row in summary if row["role"] == "control" and row["measure"] in COMPARED]
-    rows = (
-        (row["subject"], row["measure"], _number(row["value"]), _interval(row), row["remark"] or "") for row in controls
+def _temperature(recipe: dict[str, Any]) -> str:
+    if "temperature" not in recipe or recipe["task"] != "classify":
+        return ""
+    return (
+        f"\n| temperature | {recipe['temperature']:.4g}, fitted on validation patients; the threshold is meant for it |"
     )
-    return f"""## Controls
-
-Answers that look at no lung, or at nearly nothing. What they can tell was not learned from disease.
-
-{_table(("control", "measure", "value", "interval", "remark"), rows)}
-"""
-
-
-def _calibration(
-    temperature: float, summary: Sequence[dict[str, Any]], reliability: Sequence[dict[str, Any]]
-) -> str:
-    scores = {row["measure"]: row for row in summary if row["role"] == "model"}
-    told = [
-        f"- {words}: {_number(scores[name]['value'])} ({_interval(scores[name])}), before the temperature "
-        f"{_number(scores[f'{name}_before_temperature']['value'])}"
-        for name, words in (("brier", "Brier score"), ("expected_calibration_error", "expected calibration error"))
-        if name in scores and f"{name}_before_temperature" in scores
-    ]
-    rows = (
-        (
-            f"{row['lowest']:.2f} to {row['highest']:.2f}",
-            _number(row["mean_probability"]),
-            _number(row["share"]),
-            _interval(row),
-            f"{row['k']}/{row['n']}",
-            str(row["patients"]),
-        )
-        for row in reliability
-        if row["temperature"] == temperature
-    )
-    return f"""## Calibration
-
-The log-odds of the probabilities are divided by {temperature:.3g}, a temperature fitted on validation patients (1: none \
-was). Bins of equal mass.
-
-{chr(10).join(told)}
-
-{_table(("said", "mean said", "was so", "interval", "k/n", "patients"), rows)}
-"""
-
-
-def _checklist(listed: Sequence[Item]) -> str:
-    rows = ((item.claim, item.tripod, item.asks, item.answer) for item in listed)
-    return f"""## Reporting checklists
-
-Items of CLAIM (Mongan, Moy & Kahn 2020) and TRIPOD (Collins et al. 2015), answered by the records of the run.
-
-{_table(("CLAIM", "TRIPOD", "item", "here"), rows)}
-"""
-
-
-def _result(row: dict[str, Any]) -> tuple[str, ...]:
-    trials = f"{row['n']}" if row["k"] is None else f"{row['k']}/{row['n']}"
-    how = row["interval"] or row["remark"] or ""
-    return row["measure"], _number(row["value"]), _interval(row), how, trials, str(row["patients"])
-
-
-def _interval(row: dict[str, Any]) -> str:
-    return "-" if row["low"] is None else f"{_number(row['low'])} to {_number(row['high'])}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
