@@ -59,9 +59,9 @@ def proportion(success: np.ndarray, groups: np.ndarray) -> Interval | None:
     """Wilson's 95 % interval of a share of images, with as many independent ones as the patients allow.
 
     If no patient has two images this is `wilson`. Otherwise n is divided by the design effect, the variance of the
-    share between patients (as a ratio estimate) over that of independent images, and by (t / z)^2 for the few patients
-    that this variance is known from (Korn & Graubard 1998, with Wilson's in place of Clopper and Pearson's formula). It
-    never exceeds n. Where all images agree nothing is known of the variance, and each patient counts once.
+    share between patients (as a ratio estimate) over that of independent images, which is taken to be 1 at least, and
+    by (t / z)^2 for the few patients that this variance is known from (Korn & Graubard 1998, with Wilson's in place of
+    Clopper and Pearson's formula). Where all images agree nothing is known of the variance: each patient counts once.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def proportion(success: np.ndarray, groups: np.ndarray) -> Interval | None:
         excess = np.bincount(codes, success - share)
         between = patients / (patients - 1) * (excess**2).sum()
         few = (NORMAL_975 / t.ppf(0.975, patients - 1)) ** 2
-        effective = min(n, n * few * independent / between) if between > 0 else float(n)
+        effective = n * few / max(1.0, between / independent)
     return _named(wilson(share * effective, effective), f"Wilson, {_said(patients)}")
 
 
@@ -256,7 +256,10 @@ class PatientBootstrap:
         if self.patients < FEW:
             whole = scores(np.ones((1, self.patients), np.int64))[0]
             left_out = scores(1 - np.eye(self.patients, dtype=np.int64))
-            half = quantile * math.sqrt((self.patients - 1) * left_out.var())
+            spread = (self.patients - 1) * left_out.var()
+            if spread == 0 and not np.allclose(left_out, whole):
+                return None  # each patient alone gives another score than all, yet the same: nothing to go by
+            half = quantile * math.sqrt(spread)
             low, high, how = whole - half, whole + half, "jackknife"
         else:
             values = np.concatenate([scores(counts) for counts in self._counts(width)])

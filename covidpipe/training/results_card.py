@@ -70,6 +70,10 @@ Answers that look at no lung, or at nearly nothing. What they can tell was not l
 
 def _calibration(temperature: float, summary: Sequence[dict[str, Any]], reliability: Sequence[dict[str, Any]]) -> str:
     scores = {row["measure"]: row for row in summary if row["role"] == "model"}
+    if temperature == 1:
+        head = "No temperature was fitted: these are the network's own probabilities."
+    else:
+        head = f"The log-odds are divided by {temperature:.3g}, a temperature fitted on validation patients."
     told = [
         f"- {words}: {_number(scores[name]['value'])} ({_interval(scores[name])}), before the temperature "
         f"{_number(scores[f'{name}_before_temperature']['value'])}"
@@ -90,8 +94,7 @@ def _calibration(temperature: float, summary: Sequence[dict[str, Any]], reliabil
     )
     return f"""## Calibration
 
-The log-odds of the probabilities are divided by {temperature:.3g}, a temperature fitted on validation patients (1:
-none was). Bins of equal mass.
+{head} Bins of equal mass.
 
 {chr(10).join(told)}
 

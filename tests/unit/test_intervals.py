@@ -52,6 +52,17 @@ def test_few_patients_are_left_out_in_turn():
     assert bootstrap_by_group(values, groups, np.mean, within=(0.0, 5.0))[:2] == (0.0, 5.0)
 
 
+def test_patients_that_agree_with_each_other_but_not_with_the_whole():
+    """Balanced accuracy of a patient who is all called sick and of one who is all called well is one half each."""
+    columns = np.array([[1, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 1]], float)
+
+    def score(sums):
+        return counts.balanced_accuracy(counts.Counts(*sums.T))
+
+    assert PatientBootstrap(np.array([0, 0, 0, 1, 1, 1])).of_sums(columns, score) is None
+    assert PatientBootstrap(np.arange(6) // 2).of_sums(columns[:, :1] * 0, lambda s: s[:, 0])[:2] == (0, 0)
+
+
 def test_a_score_that_many_draws_leave_undefined_has_no_interval():
     truth = np.repeat([1, 0, 0, 0, 0, 0], 2)  # one draw in three lacks the only positive patient
     found = bootstrap_by_group(truth, np.arange(12) // 2, lambda rows: 1.0 if rows.any() else None)
@@ -89,7 +100,10 @@ def test_proportion_counts_patients_where_images_repeat():
     assert proportion(success, np.zeros(100))[:2] == pytest.approx(wilson(0.75, 1))
     # images that do not resemble their patient's others tell nearly as much as so many patients
     alike = proportion(np.arange(400) % 2 == 0, np.repeat(np.arange(100), 4))
-    assert alike[:2] == pytest.approx(wilson(200, 400))
+    assert alike[:2] == pytest.approx(wilson(200, 400), abs=1e-3)
+    # two patients who happen to agree prove no more than two patients can
+    lucky = proportion(np.arange(100) % 2 == 0, np.repeat([0, 1], 50))
+    assert lucky.low < 0.15 and lucky.high > 0.85
 
 
 def brute_delong(probability, truth):
