@@ -20,6 +20,7 @@ include: "workflow/rules/harmonize.smk"
 include: "workflow/rules/wavelet.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/leakage.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/quantify.smk"
 include: "workflow/rules/score.smk"
@@ -47,6 +48,11 @@ rule train:
 rule evaluate:
     input:
         all_metrics(),
+
+
+rule leakage:
+    input:
+        rules.leakage_page.output.page,
 
 
 rule demo:

@@ -157,8 +157,21 @@ def _stage_commands(commands: Any) -> None:
     stage(
         "ingest", _ingest, "list every image of a cohort or dataset, accepted or rejected", "name", "--config", "--out"
     )
-    command = stage("split", _split, "cut a dataset into folds", "dataset", "--config", "--images", "--out")
+    command = stage(
+        "duplicates", _duplicates, "find images of one source, or of two, that must not be separated", "name", "--out"
+    )
+    command.add_argument("other", nargs="?", help="another source (default: the same)")
+    for option in ("--images", "--signatures"):
+        command.add_argument(option, type=Path, nargs="+", required=True, help="one for each source")
+    command = stage(
+        "split", _split, "cut a dataset into folds", "dataset", "--config", "--images", "--duplicates", "--out"
+    )
     command.add_argument("--protocol", choices=PROTOCOLS, required=True)
+    command = stage("apart", _apart, "prove that what networks are judged on is new to them")
+    command.add_argument("kind", choices=("training", "cohorts"))
+    command.add_argument("name", help="a recipe, judged on its test part, or a cohort")
+    for option in ("--config", "--out"):
+        command.add_argument(option, type=Path, required=True, metavar=option[2:].upper())
     command = stage("harmonize", _harmonize, "bring images to one grid", "name", "--config", "--images", "--out")
     command.add_argument("--size", type=positive_integer, required=True)
     command.add_argument("--workers", type=positive_integer)
@@ -172,6 +185,7 @@ def _stage_commands(commands: Any) -> None:
         "measure a network on its test part",
         *("recipe", "--config", "--model", "--store", "--split", "--images", "--out"),
     )
+    stage("leakage", _leakage, "published beside grouped splits of the same networks", "--config", "--out")
     command = stage("predict", _predict, "segment one shard of a cohort", "cohort", "--config", "--images", "--out")
     command.add_argument("--shard", type=int, required=True)
     command = stage(
@@ -336,7 +350,37 @@ def _split(given: argparse.Namespace) -> None:
         raise UsageError(f"No dataset is called `{given.dataset}`. Known: {', '.join(DATASETS)}.")
     from covidpipe.stages import split
 
-    split.run(_load(given), given.dataset, given.images, given.protocol, given.out)
+    split.run(_load(given), given.dataset, given.images, given.duplicates, given.protocol, given.out)
+
+
+def _duplicates(given: argparse.Namespace) -> None:
+    names = [given.name] if given.other in (None, given.name) else [given.name, given.other]
+    if not len(names) == len(given.images) == len(given.signatures):
+        raise UsageError(
+            f"{' and '.join(names)}: wanted {len(names)} tables of images and of signatures, came {len(given.images)} "
+            f"and {len(given.signatures)}."
+        )
+    from covidpipe.stages import duplicates
+
+    sources = [duplicates.Images(*one) for one in zip(names, given.images, given.signatures, strict=True)]
+    duplicates.run(sources[0], sources[1] if len(sources) > 1 else None, given.out)
+
+
+def _apart(given: argparse.Namespace) -> None:
+    from covidpipe.errors import choose
+
+    config = _load(given)
+    known = config.training if given.kind == "training" else config.cohorts
+    choose(given.name, known, "recipe under `training`" if given.kind == "training" else "cohort")
+    from covidpipe.stages import apart
+
+    apart.run(config, given.kind, given.name, given.out)
+
+
+def _leakage(given: argparse.Namespace) -> None:
+    from covidpipe.stages import leakage
+
+    leakage.run(_load(given), given.out)
 
 
 def _harmonize(given: argparse.Namespace) -> None:

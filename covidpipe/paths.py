@@ -21,6 +21,21 @@ def images(config: Config, name: str) -> Path:
     return Path(config.results) / "ingest" / name / "images.parquet"
 
 
+def signatures(config: Config, name: str) -> Path:
+    """Thumbnails of a dataset's images, by which copies are found."""
+    return images(config, name).with_name("signatures.parquet")
+
+
+def duplicates(config: Config, name: str, other: str) -> Path:
+    """Pairs of images of a source and another (or itself) that must not be separated."""
+    return Path(config.results) / "duplicates" / name / f"{other}.parquet"
+
+
+def apart(config: Config, kind: str, name: str) -> Path:
+    """Proof that what a network of ``training``, or those of one of the ``cohorts``, are judged on is new to them."""
+    return Path(config.results) / "apart" / config.study / kind / f"{name}.json"
+
+
 def phantoms(config: Config, name: str) -> Path:
     """Folder of the synthetic patients `name`, with ct/ and xr/."""
     return Path(config.results) / "phantoms" / name

@@ -40,8 +40,11 @@ PLUMBING = {
 # The tables each stage writes.
 STAGE_TABLES: dict[str, tuple[str, ...]] = {
     "phantoms": (),
-    "ingest": ("images",),
+    "ingest": ("images", "signatures"),
+    "duplicates": ("duplicates",),
     "split": ("split",),
+    "apart": (),
+    "leakage": (),
     "harmonize": ("store_index",),
     "wavelet": ("store_index",),
     "train": ("history",),

@@ -49,6 +49,9 @@ REASONS: dict[str, str] = {
     "single_lung": "Only one lung was found.",
     "gantry_tilt": "The gantry was tilted: areas are those of the tilted plane.",
     "duplicate": "The same pixels occur more than once in this cohort.",
+    "not_frontal": "The header says that the film was taken from the side; the lungs lie one behind the other.",
+    "side_assumed": "The file does not say how the picture lies; as on a radiologist's screen, the patient's right is "
+    "taken to be on its left.",
 }
 
 
@@ -325,15 +328,14 @@ DUPLICATES = TableSpec(
         Column(
             "reason",
             _string,
-            "Why they belong together: the first reason that holds.",
-            values=("same_patient", "same_pixels", "near_duplicate", "neighbour"),
+            "Why they belong together: they are one picture, or look like neighbouring slices of an unknown patient.",
+            values=("near_duplicate", "neighbour"),
         ),
         Column(
             "correlation",
             pa.float64(),
             "How alike the two pictures are, laid over each other.",
             between=(-1, 1.000001),
-            null_means="same patient, or same pixels",
         ),
     ),
 )

@@ -123,6 +123,45 @@ def cohort_models(config: Config, cohort: str) -> list[Path]:
     return sorted(set(files))
 
 
+def line(config: Config, recipe: str) -> list[str]:
+    """A recipe, the one whose weights it starts from, and so on: all that its network has learned from."""
+    names = [recipe]
+    while (start := config.training[names[-1]].init_from) is not None:
+        names.append(start)
+    return names
+
+
+def taught(config: Config, kind: str, name: str) -> list[str]:
+    """Recipes whose images must be new to what is judged: the test part of a recipe, or the images of a cohort.
+
+    A cohort without true masks is not judged.
+    """
+    if kind == "training":
+        return line(config, name)
+    if not has_truth(config, name):
+        return []
+    return sorted({seen for recipe in cohort_recipes(config, name) for seen in line(config, recipe)})
+
+
+def same_images(config: Config, dataset: str, name: str) -> bool:
+    """True if `name` is the very folder of `dataset`: what a network has seen of it is known by image, and left out."""
+    return config.source(name).dataset == dataset and config.source_root(name) == config.source_root(dataset)
+
+
+def apart_files(config: Config, kind: str, name: str) -> list[Path]:
+    """What `covidpipe apart` reads."""
+    judged = config.training[name].dataset if kind == "training" else name
+    files = [paths.images(config, judged)]
+    for recipe in (config.training[other] for other in taught(config, kind, name)):
+        if kind == "training" or not same_images(config, recipe.dataset, judged):
+            files += [
+                paths.images(config, recipe.dataset),
+                paths.split(config, recipe.dataset, recipe.protocol),
+                paths.duplicates(config, recipe.dataset, judged),
+            ]
+    return list(dict.fromkeys(files))
+
+
 def shipped(wanted: str) -> Path:
     """Model folder of ``shipped:NAME``."""
     return PACKAGE / "weights" / wanted.removeprefix("shipped:")
@@ -192,8 +231,15 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
             "limits": plain["limits"],
             "files": None if made_here else listing(root),
         }
+    if stage == "duplicates":
+        return {}
     if stage == "split":
         return {"folds": config.folds, "seed": config.seed}
+    if stage == "apart":
+        recipes = taught(config, given["kind"], given["who"])
+        return {"folds": config.folds, "recipes": [config.training[name].model_dump(mode="json") for name in recipes]}
+    if stage == "leakage":
+        return {"training": plain["training"], "folds": config.folds}
     if stage == "harmonize":
         return {"window_hu": plain["harmonize"]["window_hu"], "root": str(config.source_root(given["name"]))}
     if stage == "wavelet":

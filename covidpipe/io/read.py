@@ -237,12 +237,15 @@ def read_image(
 def read_mask(path: Path, frame: int = 0) -> np.ndarray:
     """Read a mask drawn on an image: True where the value is above 0, shape (rows, columns).
 
+    In a JPEG it must be above 127: compression leaves a fringe of small values around every edge.
+
     Raises
     ------
     BadInput
         The file cannot be read.
     """
-    return _opened(path, Limits()).array(frame, None) > 0
+    opened = _opened(path, Limits())
+    return opened.array(frame, None) > (127 if opened.facts(frame).format == "jpeg" else 0)
 
 
 def _opened(path: Path, limits: Limits) -> Opened:

@@ -1,4 +1,7 @@
-"""Ingest: a folder, archive, list or dataset in; one row for every file or frame seen, accepted or not, out."""
+"""Ingest: a folder, archive, list or dataset in; one row for every file or frame seen, accepted or not, out.
+
+Labelled images are also reduced to thumbnails here, where their pixels are decoded anyway: by these copies are found.
+"""
 
 from __future__ import annotations
 
@@ -18,31 +21,36 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import cv2
+
 from covidpipe.config import Config, Limits, Source
+from covidpipe.duplicates import views
 from covidpipe.errors import BadInput, CovidpipeError
 from covidpipe.io.files import file_sha256, write_json, write_table
-from covidpipe.io.image import Facts
+from covidpipe.io.image import Facts, Image
 from covidpipe.io.read import open_file, settle
 from covidpipe.io.sources import gather
 from covidpipe.provenance import available_cores, id_key, keyed_hash, run_record
 from covidpipe.records import ImageRecord
 from covidpipe.registry import DATASETS
-from covidpipe.schemas import IMAGES
+from covidpipe.schemas import IMAGES, SIGNATURES
 
 log = logging.getLogger(__name__)
 
 # What a row carries from a reader to the end of ingest, under names that no column has.
-PLAIN = ("patient", "study", "series", "position_mm", "instance", "stated_slice_spacing_mm")
+PLAIN = ("patient", "study", "series", "position_mm", "instance", "stated_slice_spacing_mm", "views")
+VIEWS = ("whole", "content")
 
 
 def run(config: Config, name: str, out: Path) -> None:
-    """Write ``images.parquet`` (IMAGES) to `out` and ``run.json`` beside it.
+    """Write ``images.parquet`` (IMAGES) to `out`, ``signatures.parquet`` (SIGNATURES) and ``run.json`` beside it.
 
     Parameters
     ----------
     config : Config
     name : str
-        A cohort of the config, or a declared dataset.
+        A cohort of the config, or a declared dataset. Only images laid out as a dataset are trained or judged on, and
+        so only they have signatures.
     out : Path
 
     Raises
@@ -55,8 +63,9 @@ def run(config: Config, name: str, out: Path) -> None:
     root, records = records_of(config, source, name, out.parent / "unpacked")
     if source.modality is None and source.dataset is not None:
         source = source.model_copy(update={"modality": DATASETS[source.dataset].modality})
-    rows = ingest(root, records, source, config.limits)
-    table = write_table(out, rows, IMAGES)
+    rows = _read(root, records, source, config.limits, sign=source.dataset is not None)
+    write_table(out.parent / "signatures.parquet", [view for row in rows for view in _signatures(row)], SIGNATURES)
+    table = write_table(out, [_public(row, id_key()) for row in rows], IMAGES)
     reasons = Counter(row["reason"] or "accepted" for row in rows)
     seconds = time.time() - started
     log.info("%s: %d images in %.1f s (%.0f/s): %s", name, len(rows), seconds, len(rows) / seconds, dict(reasons))
@@ -109,15 +118,22 @@ def ingest(root: Path, records: list[ImageRecord], source: Source, limits: Limit
     limits : Limits
     """
     key = id_key()
+    return [_public(row, key) for row in _read(root, records, source, limits, sign=False)]
+
+
+def _read(
+    root: Path, records: list[ImageRecord], source: Source, limits: Limits, *, sign: bool
+) -> list[dict[str, Any]]:
+    """Rows as they are within ingest, with thumbnails if they are to be signed."""
     tasks = [
-        Task(root, record, record.modality or source.modality, record.intensity or source.intensity, limits)
+        Task(root, record, record.modality or source.modality, record.intensity or source.intensity, limits, sign)
         for record in sorted(records, key=lambda record: (record.path, record.frame or 0))
     ]
     rows = [row for rows in _in_parallel(tasks) for row in rows]
     _identify(rows)
     _place(rows)
     _flag_copies(rows)
-    return [_public(row, key) for row in rows]
+    return rows
 
 
 @dataclass(frozen=True)
@@ -129,6 +145,7 @@ class Task:
     modality: str | None
     intensity: str | None
     limits: Limits
+    sign: bool = False
 
 
 def read_rows(task: Task) -> list[dict[str, Any]]:
@@ -186,6 +203,7 @@ def _read_rows(task: Task) -> list[dict[str, Any]]:
                 "modality_confidence": settled.modality_confidence,
                 "intensity": image.intensity,
                 "pixel_sha256": _pixel_sha256(image.array),
+                "views": _views(image) if task.sign else None,
                 "accepted": True,
                 "warnings": sorted({*facts.warnings, *settled.warnings}),
             }
@@ -236,6 +254,18 @@ def _pixel_sha256(array: Any) -> str:
     digest = hashlib.sha256(f"{array.shape}{array.dtype}".encode())
     digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def _views(image: Image) -> list[bytes]:
+    assert image.intensity is not None, "an accepted image has an intensity"
+    cv2.setNumThreads(1)  # the cores are taken by the other files
+    return [thumbnail.tobytes() for thumbnail in views(image.array, image.intensity)]
+
+
+def _signatures(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Rows of SIGNATURES."""
+    for name, thumbnail in zip(VIEWS, row["views"] or (), strict=False):
+        yield {"image_id": row["image_id"], "view": name, "thumbnail": thumbnail}
 
 
 def _digest(words: Iterator[str]) -> str:

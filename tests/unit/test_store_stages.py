@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -14,7 +15,7 @@ from covidpipe.errors import BadTable
 from covidpipe.harmonize import Transform, harmonize, resize
 from covidpipe.io.files import read_frame, write_table
 from covidpipe.io.store import open_store
-from covidpipe.schemas import IMAGES, SPLIT
+from covidpipe.schemas import DUPLICATES, IMAGES, SPLIT
 from covidpipe.splits import check_no_leak, parts
 from covidpipe.stages import harmonize as harmonize_stage
 from covidpipe.stages import split, wavelet
@@ -133,34 +134,79 @@ def test_an_empty_cohort_gives_an_empty_store(drawn):
     assert open_store(folder / "w").read("image", []).shape == (0, 20, 20)
 
 
+def run_split(config: Config, folder: Path, protocol: str, pairs=(), name: str = "split") -> pd.DataFrame:
+    """The folds, with `pairs` of image_ids that look alike."""
+    rows = [
+        {"source": "d", "image_id": a, "other_source": "d", "other_image_id": b}
+        | {"reason": "near_duplicate", "correlation": 0.99}
+        for a, b in pairs
+    ]
+    write_table(folder / "pairs.parquet", rows, DUPLICATES)
+    out = folder / f"{name}.parquet"
+    split.run(config, "drawn", folder / "images.parquet", folder / "pairs.parquet", protocol, out)
+    return read_frame(out, SPLIT).set_index("image_id")
+
+
+def change_rows(folder: Path, **columns: dict[str, object]) -> None:
+    """Set cells of the image table: ``column={image_id: value}``."""
+    rows = read_frame(folder / "images.parquet", IMAGES)
+    for column, values in columns.items():
+        for image_id, value in values.items():
+            rows.loc[rows["image_id"] == image_id, column] = value
+    write_table(folder / "images.parquet", rows, IMAGES)
+
+
 def test_split_keeps_patients_and_copies_together(drawn):
     config, folder, *_ = drawn
-    rows = read_frame(folder / "images.parquet", IMAGES)
-    rows.loc[rows["image_id"] == "i2", ["patient_id", "pixel_sha256"]] = [None, "x0"]  # an anonymous copy of i0
-    rows.loc[rows["image_id"] == "i1", "patient_id"] = None
-    write_table(folder / "images.parquet", rows, IMAGES)
-    split.run(config, "drawn", folder / "images.parquet", "grouped", folder / "split.parquet")
-    table = read_frame(folder / "split.parquet", SPLIT).set_index("image_id")
+    # i2 is an anonymous copy of i0
+    change_rows(folder, patient_id={"i2": None, "i1": None}, pixel_sha256={"i2": "x0"})
+    table = run_split(config, folder, "grouped")
     assert sorted(table.index) == ["i0", "i1", "i2", "i3", "i4"]
     assert table["group"]["i0"] == table["group"]["i2"]
     assert table["group"]["i3"] == table["group"]["i4"] == "patient p3"
     assert table["group"]["i1"] == "image i1"
     assert set(table["fold"]) == {0, 1, 2}
+    assert set(table["protocol"]) == {"grouped"}
     for fold in range(3):
         check_no_leak(table["group"].to_numpy(str), parts(table["fold"].to_numpy(int), fold, 3))
     before = (folder / "split.parquet").read_bytes()
-    split.run(config, "drawn", folder / "images.parquet", "grouped", folder / "split.parquet")
+    run_split(config, folder, "grouped")
     assert (folder / "split.parquet").read_bytes() == before
+
+
+def test_split_keeps_what_looks_alike_together_whoever_it_is_of(drawn):
+    config, folder, *_ = drawn
+    table = run_split(config, folder, "grouped", [("i1", "i4")])
+    assert table["group"]["i1"] == table["group"]["i3"] == table["group"]["i4"]
+    assert table["fold"]["i1"] == table["fold"]["i3"]
+    assert table["group"].nunique() == 3
+
+
+def test_folds_do_not_depend_on_the_key_of_the_identifiers(drawn):
+    config, folder, *_ = drawn
+    before = {protocol: run_split(config, folder, protocol)["fold"] for protocol in ("grouped", "published")}
+    change_rows(folder, patient_id={"i0": "z", "i1": "y", "i2": "x", "i3": "a", "i4": "a"})
+    for protocol, folds in before.items():
+        assert folds.equals(run_split(config, folder, protocol)["fold"])
 
 
 def test_published_splits_by_image_and_too_few_patients_are_told(drawn):
     config, folder, *_ = drawn
     more = config.model_copy(update={"folds": 5})
-    split.run(more, "drawn", folder / "images.parquet", "published", folder / "split.parquet")
-    assert sorted(read_frame(folder / "split.parquet", SPLIT)["fold"]) == [0, 1, 2, 3, 4]
+    assert sorted(run_split(more, folder, "published")["fold"]) == [0, 1, 2, 3, 4]
     with pytest.raises(BadTable, match=r"at least 5 groups.*there are 4"):
-        split.run(more, "drawn", folder / "images.parquet", "grouped", folder / "grouped.parquet")
+        run_split(more, folder, "grouped", name="grouped")
     assert not (folder / "grouped.parquet").exists()
+
+
+def test_published_follows_the_authors_lists(drawn):
+    config, folder, *_ = drawn
+    change_rows(folder, published_part={"i0": "train", "i1": "test", "i3": "train", "i4": "test"})
+    table = run_split(config.model_copy(update={"folds": 2}), folder, "published")
+    assert table["fold"][["i0", "i1", "i3", "i4"]].tolist() == [1, 0, 1, 0]
+    assert set(table["protocol"]) == {"published"}
+    # a list is no protection: both i3 and i4 are of patient p3
+    assert table["group"]["i3"] == table["group"]["i4"]
 
 
 @pytest.mark.real_data

@@ -31,6 +31,9 @@ wildcard_constraints:
     regime=jobs.any_of(sorted({name for rows in REGIMES.values() for name in rows})),
     protocol=jobs.any_of(PROTOCOLS),
     reading=jobs.any_of(READINGS),
+    other=jobs.any_of([*STUDY.cohorts, *DATASETS]),
+    kind="training|cohorts",
+    who=jobs.any_of([*STUDY.training, *STUDY.cohorts]),
     cohort_out=jobs.any_of(str(paths.cohort(STUDY, name)) for name in STUDY.cohorts),
     fold=r"\d+",
     size=r"\d+",
@@ -116,6 +119,32 @@ def parent_of_recipe(wildcards):
     )
 
 
+def proof_of_recipe(wildcards):
+    """That the images a network will be tested on are new to it."""
+    return paths.apart(STUDY, "training", recipe_name(wildcards))
+
+
+def proof_of_cohort(wildcards):
+    """That a cohort that is judged is new to the networks trained for it, if any."""
+    name = cohort_name(wildcards)
+    trained = jobs.taught(STUDY, "cohorts", name)
+    return [paths.apart(STUDY, "cohorts", name)] if trained else []
+
+
+def lists_of_sources(file):
+    """`file` of the ingested sources that are compared: one if a source is compared with itself."""
+
+    def files(wildcards):
+        names = dict.fromkeys([wildcards.name, wildcards.other])
+        return [RESULTS / "ingest" / name / file for name in names]
+
+    return files
+
+
+def files_apart(wildcards):
+    return jobs.apart_files(STUDY, wildcards.kind, wildcards.who)
+
+
 def models_of_cohort(wildcards):
     try:
         return jobs.cohort_models(STUDY, cohort_name(wildcards))
@@ -171,6 +200,10 @@ def all_metrics():
         paths.metrics(STUDY, recipe) / "summary.parquet"
         for recipe in STUDY.training.values()
     ]
+
+
+def all_proofs():
+    return [paths.apart(STUDY, "training", name) for name in STUDY.training]
 
 
 def all_cohorts():

@@ -30,6 +30,7 @@ checkpoint ingest:
         phantom_folders,
     output:
         images=RESULTS / "ingest" / "{name}" / "images.parquet",
+        signatures=RESULTS / "ingest" / "{name}" / "signatures.parquet",
     log:
         log_of("ingest", "{name}"),
     benchmark:

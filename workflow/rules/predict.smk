@@ -5,6 +5,7 @@ rule predict:
     input:
         images=images_of_cohort,
         models=models_of_cohort,
+        apart=proof_of_cohort,
     output:
         masks=directory("{cohort_out}/shards/{shard}/masks.zarr"),
         index="{cohort_out}/shards/{shard}/index.parquet",

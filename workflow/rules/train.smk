@@ -11,6 +11,7 @@ rule train_model:
         split=RESULTS / "splits" / "{dataset}" / "{protocol}.parquet",
         images=RESULTS / "ingest" / "{dataset}" / "images.parquet",
         parent=parent_of_recipe,
+        apart=proof_of_recipe,
     output:
         model=RESULTS / "models" / MODEL_PATH / "model.keras",
         history=RESULTS / "models" / MODEL_PATH / "history.parquet",
