@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import imagecodecs
 import numpy as np
 import pydicom
 from pydicom.encaps import get_frame
+from pydicom.multival import MultiValue
 from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
 from pydicom.uid import (
     UID,
@@ -26,6 +28,7 @@ from pydicom.uid import (
 
 from covidpipe.config import Limits
 from covidpipe.errors import BadInput
+from covidpipe.io import orientation
 from covidpipe.io.image import Facts
 from covidpipe.io.raster import check_size, grey
 
@@ -72,6 +75,10 @@ NOT_CHEST_WORDS = ("ARM", "EAR", "EYE", "HIP", "JAW", "LEG", "TOE")  # only as w
 # Cosine of the angle between the slice's normal and the body axis. A gantry tilts by 30 degrees at most.
 AXIAL_COSINE = 0.8
 TILT_DEGREES = 1.0
+
+DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
+# What removes names writes such a day into every study: it says nothing of how far apart they are.
+FIRST_FILM = date(1900, 1, 1)
 
 
 class Dicom:
@@ -214,23 +221,51 @@ class Dicom:
         patient = self._word("PatientID")
         issuer = self._word("IssuerOfPatientID")
         apart = self._numbers("SpacingBetweenSlices", 1, frame, "PixelMeasuresSequence")
+        lies, rows, columns = self._orientation(frame), self._number("Rows"), self._number("Columns")
+        spacing = self._spacing(frame)
+        if lies is not None and orientation.is_turned(lies):
+            rows, columns, spacing = columns, rows, spacing and spacing[::-1]
+        odd = [("gantry_tilt", is_ct and (oblique or abs(tilt[0]) > TILT_DEGREES))]
+        odd += [("not_frontal", self.modality == "xr" and lies is not None and orientation.standard_of(lies) is None)]
         return Facts(
             format="dicom",
-            rows=self._number("Rows"),
-            columns=self._number("Columns"),
+            rows=rows,
+            columns=columns,
             modality=self.modality,
             intensity="hounsfield" if is_ct and self._rescale(frame) is not None else None,
-            spacing_mm=self._spacing(frame),
+            spacing_mm=spacing,
             slice_spacing_mm=abs(apart[0]) or None if apart and is_ct else None,
             patient=tuple(word for word in (issuer, patient) if word) if patient else (),
             study=self._word("StudyInstanceUID") or None,
             series=self._word("SeriesInstanceUID") or None,
             position_mm=float(np.dot(normal, position)) if is_ct and normal is not None and position else None,
             instance=self._number("InstanceNumber"),
+            orientation=lies,
+            study_date=self._date(),
             transfer_syntax=str(self.syntax) if self.syntax else None,
             photometric=self.photometric or None,
-            warnings=("gantry_tilt",) if is_ct and (oblique or abs(tilt[0]) > TILT_DEGREES) else (),
+            warnings=tuple(code for code, holds in odd if holds),
         )
+
+    def _orientation(self, frame: int) -> str | None:
+        """How the stored pixels lie; ImageOrientationPatient is exact, PatientOrientation says it in words.
+
+        Both speak of the patient, so it does not matter here whether feet or head went first into the gantry, or on
+        which side the patient lay (PatientPosition).
+        """
+        cosines = self._numbers("ImageOrientationPatient", 6, frame, "PlaneOrientationSequence")
+        stated = None if cosines is None else orientation.of_cosines(cosines)
+        words = self._value("PatientOrientation")
+        return stated or (orientation.of_words(words) if isinstance(words, list | MultiValue) else None)
+
+    def _date(self) -> date | None:
+        for keyword in DATES:
+            try:
+                found = datetime.strptime(self._word(keyword).replace(".", "")[:8], "%Y%m%d").date()
+            except ValueError:
+                continue
+            return found if found > FIRST_FILM else None
+        return None
 
     def _spacing(self, frame: int) -> tuple[float, float] | None:
         # ImagerPixelSpacing is measured at the detector, where the shadow of a chest is some 5 to 20 % larger than
@@ -247,6 +282,11 @@ class Dicom:
         return (slope[0], intercept[0]) if slope and intercept and slope[0] != 0 else None
 
     def array(self, frame: int, intensity: str | None) -> np.ndarray:
+        lies = self._orientation(frame)
+        values = self._values(frame, intensity)
+        return values if lies is None else np.ascontiguousarray(orientation.to_standard(values, lies))
+
+    def _values(self, frame: int, intensity: str | None) -> np.ndarray:
         stored = self._decode(frame)
         if self.photometric == "PALETTE COLOR":
             stored = apply_color_lut(stored, self.header)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ class Image:
     ----------
     array : ndarray, shape (rows, columns)
         uint8, int16 or float32; bright is dense (MONOCHROME1 is inverted), Hounsfield units where `intensity` says so.
+        The patient's right is on its left (`covidpipe.io.orientation`), if the file says how it lies.
     spacing_mm : tuple of float, optional
         Distance between rows and between columns.
     modality : {"ct", "xr"}, optional
@@ -52,6 +54,11 @@ class Facts:
         Place along the body axis, growing from the feet to the head.
     instance : int, optional
         The file's own count within the series.
+    orientation : str, optional
+        How the stored pixels lie: ``L\\P`` as in `covidpipe.io.orientation`, or the axes of a volume, such as ``RAS``.
+        None: the file does not say. `rows`, `columns` and `spacing_mm` are those of the picture brought to standard.
+    study_date : date, optional
+        Plain here, and never written: ingest turns it into days since the patient's first study.
     transfer_syntax, photometric : str, optional
     warnings : tuple of str
         Codes of ``schemas.REASONS``.
@@ -70,6 +77,8 @@ class Facts:
     series: str | None = None
     position_mm: float | None = None
     instance: int | None = None
+    orientation: str | None = None
+    study_date: date | None = None
     transfer_syntax: str | None = None
     photometric: str | None = None
     warnings: tuple[str, ...] = ()

@@ -31,6 +31,7 @@ class Nifti:
             volume: Any = nib.load(path)  # its declared type knows no voxels
             shape = volume.shape
             orientation = nib.orientations.io_orientation(volume.affine)
+            stated = any(int(volume.header[code]) > 0 for code in ("qform_code", "sform_code"))
             zooms = tuple(float(z) for z in volume.header.get_zooms()[:3])
         except Exception as error:
             raise _unreadable(error) from error
@@ -42,7 +43,10 @@ class Nifti:
             self.frames = 1
             return
         # An affine without a direction for each axis: the axes are taken as they are stored.
-        self.orientation = orientation if np.isfinite(orientation).all() else np.array([[0, 1], [1, 1], [2, 1]])
+        whole = bool(np.isfinite(orientation).all())
+        self.orientation = orientation if whole else np.array([[0, 1], [1, 1], [2, 1]])
+        # Without a code, the affine is nibabel's guess.
+        self.axes = "".join(nib.orientations.ornt2axcodes(orientation)) if stated and whole else None
         axes = [int(np.flatnonzero(self.orientation[:, 0] == axis)[0]) for axis in range(3)]
         sizes = (*shape[:3], 1)[:3]
         zooms = (*zooms, 1.0)[:3]
@@ -88,6 +92,7 @@ class Nifti:
             spacing_mm=self.spacing,
             position_mm=frame * self.slice_mm if self.slice_mm > 0 and self.frames > 1 else None,
             instance=frame,
+            orientation=self.axes,
         )
 
     def array(self, frame: int, intensity: str | None) -> np.ndarray:
