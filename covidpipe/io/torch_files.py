@@ -63,8 +63,8 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         raise BadWeights(
             f"{path}: wanted named tensors, as `torch.save(model.state_dict(), ...)` or safetensors write them, and "
             f"it is not readable as such: {' '.join(str(error).split()) or type(error).__name__}. Delete it and fetch "
-            "it again, or convert it where PyTorch is: `from safetensors.torch import save_file`, then "
-            "`save_file(torch.load(path, weights_only=True), 'x.safetensors')`."
+            "it again, or convert it where PyTorch is: `import torch, safetensors.torch`, then "
+            "`safetensors.torch.save_file(torch.load(path, weights_only=True), 'x.safetensors')`."
         ) from None
 
 
