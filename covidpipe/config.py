@@ -436,6 +436,11 @@ class Config(Section):
             )
         if self.training[name].task != task:
             raise ValueError(f"models.{modality}.{task}: `{name}` is trained to {self.training[name].task}")
+        positive = DATASETS[self.training[name].dataset].positive
+        if task == "classify" and positive != "COVID-19":
+            raise ValueError(
+                f"models.{modality}.{task}: `{name}` is trained to tell {positive}, and COVID-19 is screened for"
+            )
 
     def _check_start(self, name: str) -> None:
         """Refuse a network that starts from an unknown or another one, or, through others, from itself."""

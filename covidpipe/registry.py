@@ -432,8 +432,8 @@ DATASETS: dict[str, DatasetSpec] = {
             "medseg829",
             "ct",
             "not stated with the copy; Radiopaedia cases are CC BY-NC-SA",
-            "829 axial CT slices of 9 patients, lung and infection masks (MedSeg COVID-19 dataset 2, "
-            "doi:10.6084/m9.figshare.13521509)",
+            "829 axial CT slices of 9 volumes, lung and infection masks (MedSeg COVID-19 dataset 2, "
+            "doi:10.6084/m9.figshare.13521509); volumes 2 and 3 are one scan, so 8 patients",
             ("label", "lung_mask", "infection_mask"),
         ),
         DatasetSpec(

@@ -1,7 +1,8 @@
-"""MedSeg COVID-19 dataset 2: 829 axial CT slices of 9 patients, in an 8-bit lung window.
+"""MedSeg COVID-19 dataset 2: 829 axial CT slices of 9 volumes, in an 8-bit lung window.
 
 Source: doi:10.6084/m9.figshare.13521509, used by Khan et al. A slice is labelled infected if its infection mask has a
-pixel.
+pixel. Volumes 2 and 3 are one scan, reconstructed in thick and in thin slices: every slice of volume 2 lies in volume 3
+too (r = 0.95 and more). A volume is told as a patient all the same; splits find the copies and join the two.
 """
 
 from __future__ import annotations

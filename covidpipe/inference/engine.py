@@ -34,7 +34,8 @@ class LoadedModel:
     recipe : dict
         How it was trained and how its input is made: ``run.json["recipe"]``.
     model_id : str
-        ``name@`` and the first 12 digits of the weights' SHA-256.
+        ``name@`` and the first 12 digits of the weights' SHA-256; "(published split)" where patients stand on both
+        sides of it, so that no table or report shows such a result unmarked.
     parts : dict of str to str
         source_sha256 of every image of its dataset -> ``train``, ``validation`` or ``test``.
     network : keras.Model
@@ -111,7 +112,8 @@ def load_model_folder(path: Path) -> LoadedModel:
     # XLA takes longer to compile than it saves in a shard
     network.jit_compile = False
     recipe = record["recipe"]
-    return LoadedModel(recipe, f"{recipe['model']}@{found[:12]}", record.get("images", {}), network)
+    marked = " (published split)" if recipe.get("protocol") == "published" else ""
+    return LoadedModel(recipe, f"{recipe['model']}@{found[:12]}{marked}", record.get("images", {}), network)
 
 
 def _remedy(path: Path) -> str:

@@ -12,13 +12,7 @@ from covidpipe.errors import BadConfig
 from covidpipe.io.files import read_json, read_table, write_text
 from covidpipe.registry import DATASETS, PROTOCOLS
 from covidpipe.schemas import METRICS_SUMMARY
-
-# What is told of each task, of all that an evaluation measures.
-MEASURES = {
-    "classify": ("accuracy", "sensitivity", "specificity", "mcc", "roc_auc"),
-    "segment_lungs": ("pooled_dice", "pooled_iou"),
-    "segment_infection": ("pooled_dice", "pooled_iou", "dice"),
-}
+from covidpipe.training.checklist import HEADLINES
 
 
 def pairs(config: Config) -> list[dict[str, str]]:
@@ -113,7 +107,7 @@ def _section(pair: dict[str, dict[str, Any]]) -> str:
 def _rows(recipe: Recipe, published: dict[str, Any], grouped: dict[str, Any]) -> Iterator[str]:
     shares = [f"{_percent(side['known'], side['images'])} of {side['images']}" for side in (published, grouped)]
     yield f"| known | {shares[0]} | {shares[1]} | |"
-    for measure in MEASURES[recipe.task]:
+    for measure in HEADLINES[recipe.task]:
         one, other = (side["scores"].get(measure) for side in (published, grouped))
         if one is not None and other is not None:
             both = None not in (one["value"], other["value"])

@@ -7,7 +7,7 @@ from typing import Any
 from covidpipe.registry import DATASETS, MODELS, PARTS
 
 TASK_TEXT = {
-    "classify": "says how probable COVID-19 infection is in one image",
+    "classify": "says how probable disease is in one image",
     "segment_lungs": "marks the lungs in one image",
     "segment_infection": "marks infected lung in one image",
 }
@@ -30,8 +30,8 @@ def model_card(record: dict[str, Any]) -> str:
     rows = "\n".join(f"| {part} | {counts[part]['images']} | {counts[part]['patients']} |" for part in PARTS)
     return f"""# {recipe["model"]} for {recipe["task"]}
 
-A network that {TASK_TEXT[recipe["task"]]} ({recipe["modality"]}). Research use only; it is not a medical device and
-its output is no diagnosis.
+A network that {TASK_TEXT[recipe["task"]]} ({recipe["modality"]}{_disease(recipe)}). Research use only; it is not a \
+medical device and its output is no diagnosis.
 
 | | |
 |---|---|
@@ -52,7 +52,7 @@ its output is no diagnosis.
 **License of the data: {dataset.licence}. Weights trained on non-commercial or share-alike data carry the same terms.**
 
 Split `{recipe["protocol"]}`, fold {recipe["fold"]} of {recipe["folds"]} held out for the test, the next fold for \
-validation.
+validation.{_flattery(recipe)}
 
 | part | images | groups (patients) |
 |---|---|---|
@@ -72,6 +72,19 @@ Made by `{record["command"]}`, covidpipe {record["covidpipe"]}, code `{record["c
 - Trained on one collection: other scanners, windows, ages and diseases may fail without a warning.
 - A percentage of one slice is not the percentage of a patient.
 """
+
+
+def _disease(recipe: dict[str, Any]) -> str:
+    return f"; disease: {DATASETS[recipe['dataset']].positive}" if recipe["task"] == "classify" else ""
+
+
+def _flattery(recipe: dict[str, Any]) -> str:
+    if recipe["protocol"] == "grouped":
+        return ""
+    return (
+        "\n\n**Split by single images, as published: images of one patient stand on both sides. These results are for "
+        "comparison with the paper only; they do not tell how the network does on patients it has not seen.**"
+    )
 
 
 def _start(imagenet: dict[str, str] | None) -> str:
