@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
+from covidpipe.inference.engine import LoadedModel
 from covidpipe.io.files import to_table
 from covidpipe.metrics import calibration as c
 from covidpipe.metrics.temperature import temper
@@ -84,3 +87,21 @@ def test_a_temperature_keeps_order_bounds_and_its_fixed_points(values, temperatu
     assert np.array_equal(temper(said, 1.0), said)
     assert temper([0.0, 0.5, 1.0], temperature) == pytest.approx([0.0, 0.5, 1.0])
     assert ((mended >= temper(0.3, temperature)) == (said.astype(float) >= 0.3)).all()
+
+
+def test_inference_applies_the_temperature_and_does_without():
+    """A network that says the mean grey level: with a temperature the odds move, the answers stay."""
+    network = SimpleNamespace(
+        output_shape=(None, 2),
+        predict_on_batch=lambda images: np.stack([1 - images.mean(axis=(1, 2, 3)), images.mean(axis=(1, 2, 3))], -1),
+    )
+    images = np.broadcast_to(np.arange(0, 256, 5, dtype=np.uint8)[:, None, None], (52, 4, 4))
+    recipe = {"task": "classify", "image_size": 4, "channels": 1}
+    plain, mended = (LoadedModel({**recipe, **extra}, "net", {}, network) for extra in ({}, {"temperature": 3.0}))
+    said = plain.predict(images)
+    assert plain.temperature == 1 and said == pytest.approx(images[:, 0, 0] / 255, abs=1e-6)
+    assert np.array_equal(mended.predict(images, calibrated=False), said)
+    assert mended.predict(images) == pytest.approx(temper(said, 3.0), abs=1e-6)
+    assert mended.predict(images).dtype == np.float32
+    for threshold in (0.2, 0.5, 0.85):
+        assert np.array_equal(mended.predict(images) >= float(temper(threshold, 3.0)), said >= threshold)
