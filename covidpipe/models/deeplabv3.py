@@ -15,10 +15,11 @@ RATES = (6, 12, 18)  # dilations of the pyramid at 1/16 of the size
 PYRAMID, LOW_LEVEL = 256, 48  # channels
 
 # ResNet-50 at 1/16 of the size instead of 1/32: the last stage keeps the size, its 3x3 convolutions look twice as far.
+# In Keras' ResNet-50 the stride was in the 1x1 convolutions before all of them: every other pixel is as it was.
 DILATED = {
     "conv5_block1_0_conv": {"strides": 1},
     "conv5_block1_1_conv": {"strides": 1},
-    **{f"conv5_block{block}_2_conv": {"dilation_rate": 2} for block in (2, 3)},
+    **{f"conv5_block{block}_2_conv": {"dilation_rate": 2} for block in (1, 2, 3)},
 }
 
 

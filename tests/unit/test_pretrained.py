@@ -25,6 +25,8 @@ from covidpipe.errors import BadConfig, BadWeights, UsageError
 from covidpipe.io.checkpoints import default_folder, obtain
 from covidpipe.io.files import read_json
 from covidpipe.io.torch_files import LEGACY_MAGIC, read_state_dict
+from covidpipe.models.applications import features
+from covidpipe.models.deeplabv3 import DILATED
 from covidpipe.models.pretrained import build_pretrained, fill_from_torch, load_backbone, new_input, with_new_input
 from covidpipe.provenance import PACKAGE
 from covidpipe.registry import BACKBONES, MODELS, REGIMES
@@ -137,6 +139,16 @@ def test_a_segmenter_starts_from_its_backbone(name, tmp_path):
         np.testing.assert_array_equal(layer.get_weights()[0], 1)
     answer = np.asarray(model(np.random.default_rng(0).random((1, 32, 32, 1), np.float32)))
     np.testing.assert_allclose(answer.sum(-1), 1, rtol=1e-5)
+
+
+@pytest.mark.full_size
+def test_dilated_resnet50_holds_the_strided_one():
+    """The published weights see in DeepLab what they saw: every other pixel of its features is ResNet-50's."""
+    strided = features(keras.applications.ResNet50, (64, 64, 3), {})
+    dilated = features(keras.applications.ResNet50, (64, 64, 3), DILATED)
+    dilated.set_weights(strided.get_weights())
+    x = np.random.default_rng(0).random((1, 64, 64, 3), np.float32)
+    np.testing.assert_allclose(dilated(x)[:, ::2, ::2], strided(x), rtol=0, atol=1e-5)
 
 
 def test_another_networks_file_is_refused(tmp_path):
