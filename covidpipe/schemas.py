@@ -291,6 +291,38 @@ IMAGES = TableSpec(
             values=("train", "test"),
             null_means="the authors' list is not known, or does not name the image",
         ),
+        Column(
+            "orientation",
+            _string,
+            "How the file's pixels lie: where columns and rows run to (L\\P and L\\F as a radiologist sees them), or the "
+            "axes of a volume (such as RAS). On reading they are turned to the radiologist's, which moves pixels and "
+            "changes none.",
+            null_means="the file does not say; the radiologist's is assumed",
+        ),
+        Column(
+            "slice_index_source",
+            _string,
+            "What slice_index rests on: the positions in the headers, their instance numbers, the order of the files' "
+            "names, or a list or data set that says it.",
+            values=("position", "instance", "file_order", "list"),
+            null_means="there is no slice_index",
+        ),
+        Column(
+            "position_mm",
+            pa.float64(),
+            "Height of the image above the lowest one of its series, along the normal of the slices.",
+            "mm",
+            (0, INF),
+            null_means="not part of a series, or the file does not say",
+        ),
+        Column(
+            "study_day",
+            pa.int32(),
+            "Days since the patient's first study among the images read together; dates themselves are never written.",
+            "d",
+            (0, INF),
+            null_means="the patient or the date is not known",
+        ),
     ),
 )
 

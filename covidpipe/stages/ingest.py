@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import logging
+import re
 import sys
 import time
 from collections import Counter, defaultdict
@@ -38,8 +39,9 @@ from covidpipe.schemas import IMAGES, SIGNATURES
 log = logging.getLogger(__name__)
 
 # What a row carries from a reader to the end of ingest, under names that no column has.
-PLAIN = ("patient", "study", "series", "position_mm", "instance", "stated_slice_spacing_mm", "views")
+PLAIN = ("patient", "study", "series", "study_date", "instance", "stated_slice_spacing_mm", "views")
 VIEWS = ("whole", "content")
+SOURCES = {"position_mm": "position", "instance": "instance", "path": "file_order"}  # of a slice_index
 
 
 def run(config: Config, name: str, out: Path) -> None:
@@ -132,6 +134,7 @@ def _read(
     rows = [row for rows in _in_parallel(tasks) for row in rows]
     _identify(rows)
     _place(rows)
+    _count_days(rows)
     _flag_copies(rows)
     return rows
 
@@ -241,6 +244,8 @@ def _told(facts: Facts, record: ImageRecord) -> dict[str, Any]:
         "series": record.series or facts.series,
         "position_mm": facts.position_mm,
         "instance": facts.instance,
+        "orientation": facts.orientation,
+        "study_date": facts.study_date,
         "stated_slice_spacing_mm": facts.slice_spacing_mm,
         "warnings": sorted(facts.warnings),
     }
@@ -284,25 +289,58 @@ def _identify(rows: list[dict[str, Any]]) -> None:
 
 
 def _place(rows: list[dict[str, Any]]) -> None:
-    """Give the images of a series their slice_index and slice_spacing_mm: by position, else by the file's count."""
+    """Give the images of a series their place: by position, else by the file's count, else in the order of the files.
+
+    A list or a dataset goes before all three. Positions become those above the lowest image of the series.
+    """
     series: defaultdict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
+        if row["slice_index"] is not None:
+            row["slice_index_source"] = "list"
+        if row["modality"] != "ct" or row["series"] is None or row["reason"] == "not_axial":
+            row["position_mm"] = None  # on another axis than the slices', or on none
         if row["modality"] == "ct" and row["series"] is not None:
             series[row["patient"], row["study"], row["series"]].append(row)
     for members in series.values():
         accepted = [row for row in members if row["accepted"]] or members
         listed = any(row["slice_index"] is not None for row in members)  # a list or a dataset says the order
-        for clue in () if listed else ("position_mm", "instance"):
-            if all(row[clue] is not None for row in accepted):
-                placed = [row for row in members if row[clue] is not None]
-                placed.sort(key=lambda row: (row[clue], row["instance"] or 0, row["path"], row["frame"]))
-                for index, row in enumerate(placed):
-                    row["slice_index"] = index
-                break
+        clues = ("position_mm", "instance")
+        complete = [clue for clue in clues if all(row[clue] is not None for row in accepted)]
+        if not complete and all(row[clue] is None for row in accepted for clue in clues):
+            complete = ["path"]  # some positions and no others would be worse than none: then there is no order
+        for clue in () if listed else complete[:1]:
+            placed = [row for row in members if row[clue] is not None]
+            placed.sort(key=lambda row: (_sortable(row[clue]), row["instance"] or 0, row["path"], row["frame"]))
+            for index, row in enumerate(placed):
+                row["slice_index"], row["slice_index_source"] = index, SOURCES[clue]
         places = sorted({round(row["position_mm"], 3) for row in members if row["position_mm"] is not None})
         measured = median(b - a for a, b in pairwise(places)) if len(places) > 1 else None
         for row in members:
             row["slice_spacing_mm"] = measured or row["stated_slice_spacing_mm"]
+            if row["position_mm"] is not None:
+                row["position_mm"] = round(row["position_mm"] - places[0], 3)
+
+
+def _sortable(clue: float | str) -> Any:
+    """Numbers as they are; names so that slice-10 follows slice-9."""
+    if not isinstance(clue, str):
+        return clue
+    return [(word.isdigit(), int(word) if word.isdigit() else 0, word) for word in re.split(r"([0-9]+)", clue)]
+
+
+def _count_days(rows: list[dict[str, Any]]) -> None:
+    """Give every study its days since the first one of its patient: of the dates nothing else leaves ingest."""
+    days: dict[tuple[Any, Any], Any] = {}  # the first date of each study of each patient
+    for row in rows:
+        if row["patient"] and row["study_date"] is not None:
+            key = row["patient"], row["study"]
+            days[key] = min(row["study_date"], days.get(key, row["study_date"]))
+    first: dict[Any, Any] = {}
+    for (patient, _), day in days.items():
+        first[patient] = min(day, first.get(patient, day))
+    for row in rows:
+        day = days.get((row["patient"], row["study"]))
+        row["study_day"] = None if day is None else (day - first[row["patient"]]).days
 
 
 def _flag_copies(rows: list[dict[str, Any]]) -> None:
