@@ -294,9 +294,9 @@ IMAGES = TableSpec(
         Column(
             "orientation",
             _string,
-            "How the file's pixels lie: where columns and rows run to (L\\P and L\\F as a radiologist sees them), or the "
-            "axes of a volume (such as RAS). On reading they are turned to the radiologist's, which moves pixels and "
-            "changes none.",
+            "How the file's pixels lie: where columns and rows run to (L\\P and L\\F as a radiologist sees them), or "
+            "the axes of a volume (such as RAS). On reading they are turned to the radiologist's, which moves pixels "
+            "and changes none.",
             null_means="the file does not say; the radiologist's is assumed",
         ),
         Column(
