@@ -78,6 +78,9 @@ def _add(commands: Any, name: str, handler: Handler, help: str, example: str = "
 
 
 def _user_commands(commands: Any) -> None:
+    def of_table(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--table", default="infection", help="patients, rejected, ... (default: infection)")
+
     command = _add(
         commands,
         "cohort",
@@ -124,10 +127,30 @@ def _user_commands(commands: Any) -> None:
     command.add_argument("--config", type=Path, help="config whose `data` and `datasets` are looked at")
 
     command = _add(commands, "codebook", _codebook, "tell what every column of infection.parquet means")
+    of_table(command)
     command.add_argument("--json", action="store_true")
 
-    command = _add(commands, "validate", _validate, "check an infection.parquet against its schema")
-    command.add_argument("file", type=Path)
+    command = _add(
+        commands,
+        "validate",
+        _validate,
+        "check a table against its schema, and name the first row that breaks it",
+        "covidpipe validate results/scans/infection.parquet",
+    )
+    command.add_argument("file", type=Path, help="a table, or the folder `infection` of a large one")
+    of_table(command)
+
+    command = _add(
+        commands,
+        "export",
+        _export,
+        "write infection.parquet for programs that do not read Parquet",
+        "covidpipe export results/scans/infection.parquet --format xlsx --out infection.xlsx",
+    )
+    command.add_argument("file", type=Path, help="a table, or the folder `infection` of a large one")
+    command.add_argument("--format", choices=("csv", "xlsx"), required=True)
+    command.add_argument("--out", type=Path, help="default: the table's name with the format's ending")
+    of_table(command)
 
     command = _add(commands, "ship", _ship, "copy a study's trained networks to where the shipped ones lie")
     command.add_argument("--config", type=Path, required=True)
@@ -282,23 +305,38 @@ def _datasets(given: argparse.Namespace) -> None:
 
 
 def _codebook(given: argparse.Namespace) -> None:
-    from covidpipe.schemas import INFECTION, codebook
+    from covidpipe.schemas import codebook
 
-    rows = codebook(INFECTION)
+    rows = codebook(_table_of(given))
     if given.json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     for row in rows:
-        facts = [row["type"], row["unit"], row["range"], row["null_means"] and f"null: {row['null_means']}"]
-        print(f"{row['column']} ({'; '.join(fact for fact in facts if fact)})\n    {row['text']}")
+        facts = [row["type"], f"unit: {row['unit']}", f"range: {row['range']}", f"null: {row['null_means']}"]
+        print(f"{row['column']} ({'; '.join(facts)})\n    {row['text']}")
 
 
 def _validate(given: argparse.Namespace) -> None:
-    from covidpipe.io.files import read_table
-    from covidpipe.schemas import INFECTION, SCHEMA_VERSION
+    from covidpipe.io.validate import validate
 
-    table = read_table(given.file, INFECTION)
-    print(f"{given.file}: {table.num_rows} rows, as schema {SCHEMA_VERSION} wants them.")
+    found = validate(given.file, _table_of(given))
+    files = f" in {found.files} files" if found.files > 1 else ""
+    print(f"{given.file}: {found.rows} rows{files}, as schema {found.schema_version} wants table `{found.spec.name}`.")
+
+
+def _export(given: argparse.Namespace) -> None:
+    from covidpipe.io.export import export
+
+    out = given.out or given.file.with_suffix(f".{given.format}")
+    rows = export(given.file, _table_of(given), given.format, out)
+    print(f"{out}: {rows} rows of table `{given.table}`.")
+
+
+def _table_of(given: argparse.Namespace) -> Any:
+    from covidpipe.errors import choose
+    from covidpipe.schemas import TABLES
+
+    return TABLES[choose(given.table, TABLES, "table")]
 
 
 def _config(given: argparse.Namespace) -> None:

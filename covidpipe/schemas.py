@@ -117,13 +117,14 @@ class Column:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A table's name, grain, columns and sort order."""
+    """A table's name, grain, columns and sort order, and what the folders of a large one are named after."""
 
     name: str
     grain: str
     columns: tuple[Column, ...]
     sort_by: tuple[str, ...]
     key: tuple[str, ...] = field(default=())
+    partition_by: tuple[str, ...] = field(default=())
 
     @property
     def schema(self) -> pa.Schema:
@@ -377,6 +378,7 @@ INFECTION = TableSpec(
     grain="one row = one image x one method; rejected images included",
     key=("cohort", "image_id", "method"),
     sort_by=("cohort", "patient_id", "series_id", "slice_index", "image_id", "method"),
+    partition_by=("cohort", "modality"),
     columns=(
         Column("cohort", _string, "Name of the cohort the image belongs to."),
         *_IDENTITY,
@@ -733,6 +735,15 @@ def check(table: pa.Table, spec: TableSpec, first_row: int = 0) -> None:
     first_row : int
         Number of the table's first row, where it is a part of a larger one; rows count from 0.
     """
+    check_values(table, spec, first_row)
+    if spec.key and len(table):
+        distinct = table.select(list(spec.key)).group_by(list(spec.key)).aggregate([]).num_rows
+        if distinct != len(table):
+            raise repeated(table, spec, first_row)
+
+
+def check_values(table: pa.Table, spec: TableSpec, first_row: int = 0) -> None:
+    """`check`, but for the key."""
     check_columns(table.schema, spec)
     for column in spec.columns:
         fault = _first_fault(table.column(column.name), column)
@@ -741,10 +752,6 @@ def check(table: pa.Table, spec: TableSpec, first_row: int = 0) -> None:
             raise BadTable(
                 f"Table `{spec.name}`, column `{column.name}`, row {first_row + row}: found {found}, wanted {wanted}."
             )
-    if spec.key and len(table):
-        distinct = table.select(list(spec.key)).group_by(list(spec.key)).aggregate([]).num_rows
-        if distinct != len(table):
-            raise repeated(table, spec, first_row)
 
 
 def check_columns(schema: pa.Schema, spec: TableSpec) -> None:

@@ -9,18 +9,32 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from covidpipe.errors import BadTable
-from covidpipe.schemas import SCHEMA_VERSION, TableSpec, check, codebook
+from covidpipe.schemas import (
+    SCHEMA_VERSION,
+    TableSpec,
+    check,
+    check_columns,
+    check_values,
+    codebook,
+    first_out_of_order,
+)
 
 PARQUET: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}
-ROW_GROUP = 2**16
+# Of ten million rows a group is 0.3 % of the bytes and the footer that tells which patients it holds 0.1 %: a query for
+# one patient reads the footer and one group, or two. Halves save little more, and scans get no faster with larger ones
+# (tests/benchmarks/table.py).
+ROW_GROUP = 2**15
+NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"  # what Hive, and so every reader, calls a null in a folder's name
 
 
 @contextmanager
@@ -107,52 +121,185 @@ def write_table(path: str | Path, rows: pd.DataFrame | list[dict[str, Any]] | pa
     """Check `rows` against `spec`, sort them, and write Parquet (zstd); the same rows give the same bytes."""
     table = to_table(rows, spec)
     with replacing(path) as partial:
-        pq.write_table(table.cast(_with_codebook(spec)), partial, **PARQUET)
+        pq.write_table(table.cast(with_codebook(spec)), partial, row_group_size=ROW_GROUP, **PARQUET)
     return table
 
 
-def write_pieces(path: str | Path, pieces: Iterable[pa.Table], spec: TableSpec) -> int:
-    """Write tables of `spec`, already in order, as one Parquet file, and return its rows; one row group is in memory.
+class RowGroups:
+    """A Parquet file that grows piece by piece, in row groups of a fixed size; no more than one waits in memory.
 
-    Row groups have a fixed size, so that the bytes do not depend on where the pieces were cut. Each piece is checked;
-    that the key is unique over all of them is the caller's to know.
+    The bytes do not depend on where the pieces were cut.
+
+    Parameters
+    ----------
+    path : Path
+    schema : pyarrow.Schema
     """
-    schema, rows, waiting = _with_codebook(spec), 0, spec.schema.empty_table()
-    with replacing(path) as partial, pq.ParquetWriter(partial, schema, **PARQUET) as writer:
-        for piece in pieces:
-            check(piece, spec)
-            waiting = pa.concat_tables([waiting, piece.cast(spec.schema)])
-            while len(waiting) >= ROW_GROUP:
-                writer.write_table(waiting.slice(0, ROW_GROUP).cast(schema).combine_chunks())
-                waiting, rows = waiting.slice(ROW_GROUP), rows + ROW_GROUP
-        writer.write_table(waiting.cast(schema).combine_chunks())
-    return rows + len(waiting)
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.rows = 0
+        self._schema, self._waiting = schema, schema.empty_table()
+        self._writer = pq.ParquetWriter(path, schema, **PARQUET)
+
+    def __enter__(self) -> RowGroups:
+        return self
+
+    def __exit__(self, fault: type[BaseException] | None, *_: object) -> None:
+        if fault is None:
+            self._writer.write_table(self._waiting.combine_chunks())
+        self._writer.close()
+
+    def add(self, piece: pa.Table) -> None:
+        self.rows += len(piece)
+        self._waiting = pa.concat_tables([self._waiting, piece.cast(self._schema)])
+        while len(self._waiting) >= ROW_GROUP:
+            self._writer.write_table(self._waiting.slice(0, ROW_GROUP).combine_chunks())
+            self._waiting = self._waiting.slice(ROW_GROUP)
 
 
-def _with_codebook(spec: TableSpec) -> pa.Schema:
+def write_pieces(path: str | Path, pieces: Iterable[pa.Table], spec: TableSpec) -> int:
+    """Write tables of `spec` that come in order as one Parquet file, and return its rows; little is in memory.
+
+    Each piece is checked, and that they come in order; that the key is unique over all of them is the caller's to know.
+    """
+    with replacing(path) as partial, RowGroups(partial, with_codebook(spec)) as groups:
+        for piece in in_order(pieces, spec):
+            groups.add(piece)
+    return groups.rows
+
+
+def in_order(pieces: Iterable[pa.Table], spec: TableSpec) -> Iterator[pa.Table]:
+    """The pieces of a table, checked: each by itself, and that their rows come in the order of `spec`.
+
+    Raises
+    ------
+    BadTable
+        Names the first row that breaks the schema or the order; rows count from 0.
+    """
+    order, done, last = list(spec.sort_by), 0, spec.schema.empty_table().select(spec.sort_by)
+    for piece in pieces:
+        check_values(piece, spec, done)
+        here = pa.concat_tables([last, piece.select(order)])
+        wrong = first_out_of_order(here, order)
+        if wrong is not None:
+            row = done - len(last) + wrong
+            raise BadTable(f"Table `{spec.name}`, row {row}: wanted rows sorted by {', '.join(order)}, each once.")
+        done, last = done + len(piece), here.slice(max(len(here) - 1, 0))
+        yield piece
+
+
+def with_codebook(spec: TableSpec) -> pa.Schema:
+    """The Arrow schema of `spec` with its codebook as JSON in the metadata."""
     metadata = {**(spec.schema.metadata or {}), b"codebook": json.dumps(codebook(spec)).encode()}
     return spec.schema.with_metadata(metadata)
 
 
 def read_table(path: str | Path, spec: TableSpec) -> pa.Table:
-    """Read a table written by `write_table` and check it.
+    """Read a table written by `write_table`, or the folder of a large one, and check it.
 
     Raises
     ------
     BadTable
         The file is missing, truncated, or holds another table.
     """
-    try:
-        table = pq.ParquetFile(path).read()
-    except FileNotFoundError:
-        raise BadTable(f"{path}: there is no such table.") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise BadTable(f"{path}: not a whole Parquet file ({error}). Delete it and run again.") from None
+    table = pa.concat_tables(piece.cast(spec.schema) for piece in [spec.schema.empty_table(), *read_pieces(path, spec)])
     try:
         check(table, spec)
     except BadTable as error:
         raise BadTable(f"{path}: {error} (this covidpipe writes schema {SCHEMA_VERSION})") from None
     return table
+
+
+def read_pieces(path: str | Path, spec: TableSpec, *, checked: bool = False) -> Iterator[pa.Table]:
+    """The row groups of a table, one after the other; of a folder, with the columns that its folders are named after.
+
+    Parameters
+    ----------
+    path : path
+        A file, or the folder of a large table.
+    spec : TableSpec
+    checked : bool
+        Values and order too, not only columns; not that a key is there once.
+
+    Raises
+    ------
+    BadTable
+        A file is missing or truncated, or breaks `spec`: its first wrong row is named, counted from 0 in that file.
+    """
+    for part in parts(path, spec):
+        with opened(part.path) as file:
+            pieces = (part.whole(file.read_row_group(group), spec) for group in range(file.num_row_groups))
+            try:
+                check_columns(part.schema(file.schema_arrow, spec), spec)
+                yield from in_order(pieces, spec) if checked else pieces
+            except BadTable as error:
+                raise BadTable(f"{part.path}: {error} (this covidpipe writes schema {SCHEMA_VERSION})") from None
+
+
+def count_rows(path: str | Path, spec: TableSpec) -> int:
+    """Rows of a table, from its footers alone."""
+    rows = 0
+    for part in parts(path, spec):
+        with opened(part.path) as file:
+            rows += file.metadata.num_rows
+    return rows
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """An open Parquet file; raise `BadTable` where there is none, or where it is damaged."""
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except FileNotFoundError:
+        raise BadTable(f"{path}: there is no such table.") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise BadTable(f"{path}: not a whole Parquet file ({error}). Delete it and run again.") from None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a table, and the columns that its folders tell: ``cohort=a/modality=ct``."""
+
+    path: Path
+    told: dict[str, str | None]
+
+    def schema(self, found: pa.Schema, spec: TableSpec) -> pa.Schema:
+        """The schema of the file's rows with the columns of `told`, each where `spec` has it."""
+        for name in (name for name in spec.names if name in self.told):
+            found = found.insert(min(spec.names.index(name), len(found)), spec.schema.field(name))
+        return found
+
+    def whole(self, rows: pa.Table, spec: TableSpec) -> pa.Table:
+        """`rows` of the file with the columns of `told`."""
+        for name in (name for name in spec.names if name in self.told):
+            values = pa.repeat(pa.scalar(self.told[name], pa.string()), len(rows))
+            rows = rows.add_column(spec.names.index(name), spec.schema.field(name), values)
+        return rows
+
+
+def parts(path: str | Path, spec: TableSpec) -> list[Part]:
+    """The files of a table: the one at `path`, or those in the folder `path`, in the order of their rows.
+
+    Raises
+    ------
+    BadTable
+        The folder holds no Parquet file, or one that does not lie in folders named after ``spec.partition_by``.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return [Part(path, {})]
+    found = []
+    for file in sorted(path.rglob("*.parquet")):
+        folders = [folder.partition("=") for folder in file.relative_to(path).parts[:-1]]
+        told = {name: None if value == NULL_FOLDER else unquote(value) for name, _, value in folders}
+        if tuple(told) != spec.partition_by or not spec.partition_by:
+            wanted = "/".join(f"{name}=..." for name in spec.partition_by) or "no folder"
+            raise BadTable(f"{file}: wanted files of table `{spec.name}` in {wanted}.")
+        found.append(Part(file, told))
+    if not found:
+        raise BadTable(f"{path}: wanted a table, found a folder without Parquet files.")
+    return found
 
 
 def read_frame(path: str | Path, spec: TableSpec) -> pd.DataFrame:
