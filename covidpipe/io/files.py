@@ -176,10 +176,12 @@ def in_order(pieces: Iterable[pa.Table], spec: TableSpec) -> Iterator[pa.Table]:
     BadTable
         Names the first row that breaks the schema or the order; rows count from 0.
     """
-    order, done, last = list(spec.sort_by), 0, spec.schema.empty_table().select(spec.sort_by)
+    order, done = list(spec.sort_by), 0
+    schema = pa.schema([(name, spec.schema.field(name).type) for name in order])  # whatever a file says of nulls
+    last = schema.empty_table()
     for piece in pieces:
         check_values(piece, spec, done)
-        here = pa.concat_tables([last, piece.select(order)])
+        here = pa.concat_tables([last, piece.select(order).cast(schema)])
         wrong = first_out_of_order(here, order)
         if wrong is not None:
             row = done - len(last) + wrong
