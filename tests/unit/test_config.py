@@ -90,6 +90,11 @@ def test_a_dumped_config_is_the_same_config():
             study() | {"models": {"ct": {"classify": "lungs"}}},
             r"models\.ct\.classify: `lungs` is trained to segment_lungs",
         ),
+        (
+            study(task="classify", dataset="kermany", model="cov_ctnet", regime="scratch_original")
+            | {"models": {"xr": {"classify": "lungs"}}},
+            r"models\.xr\.classify: `lungs` is trained to tell pneumonia, and COVID-19 is screened for",
+        ),
         ({"models": {"xr": {"classify": "shipped:ct_screening"}}}, r"no shipped weights `ct_screening` for this"),
         ([], r"here: wanted a mapping of keys to values, found list"),
     ],

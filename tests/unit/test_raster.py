@@ -114,3 +114,12 @@ def test_half_a_file_is_unreadable(tmp_path, ending):
 def test_a_mask_is_true_above_zero(tmp_path):
     PIL.Image.fromarray(np.array([[0, 1, 255]], np.uint8)).save(tmp_path / "m.png")
     assert read_mask(tmp_path / "m.png").tolist() == [[False, True, True]]
+
+
+def test_a_mask_in_a_jpeg_has_no_fringe(tmp_path):
+    drawn = np.zeros((96, 96), np.uint8)
+    drawn[20:60, 30:70] = 255
+    PIL.Image.fromarray(drawn).save(tmp_path / "m.jpg", quality=60)
+    stored = np.asarray(PIL.Image.open(tmp_path / "m.jpg"))
+    assert ((stored > 0) != (drawn > 0)).sum() > 50  # what a threshold of 0 would take for infected
+    assert np.array_equal(read_mask(tmp_path / "m.jpg"), drawn > 0)
