@@ -11,16 +11,9 @@ import pytest
 from covidpipe.config import Recipe
 from covidpipe.errors import BadConfig, PatientLeak
 from covidpipe.io.files import to_table
-from covidpipe.metrics import controls
 from covidpipe.schemas import METRICS_IMAGES, METRICS_SUMMARY, RELIABILITY
 from covidpipe.stages.evaluate import judge_labels, judge_masks
 from covidpipe.training.labelled import labelled_parts
-
-
-@pytest.fixture(autouse=True)
-def one_penalty(monkeypatch):
-    """Simple models are quick to fit here; test_controls.py lets them choose."""
-    monkeypatch.setattr(controls, "PENALTIES", (1e-2,))
 
 
 class Network:

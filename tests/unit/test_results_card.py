@@ -12,7 +12,6 @@ from covidpipe.config import parse
 from covidpipe.harmonize import Transform
 from covidpipe.io.files import file_sha256, read_json, read_table, write_json, write_table
 from covidpipe.io.store import write_store
-from covidpipe.metrics import controls
 from covidpipe.schemas import IMAGES, METRICS_IMAGES, METRICS_SUMMARY, RELIABILITY, SPLIT, STORE_INDEX
 from covidpipe.training.checklist import items
 from covidpipe.training.results_card import full_card
@@ -93,9 +92,7 @@ def evaluated(request, study):
     folder, config = study
     out = folder / "out" / request.param
     args = (folder / request.param, folder / "store", folder / "split.parquet", folder / "images.parquet", out)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(controls, "PENALTIES", (1e-2,))
-        evaluate.run(config, request.param, *args)
+    evaluate.run(config, request.param, *args)
     return request.param, out, folder / request.param
 
 
