@@ -32,6 +32,15 @@ report: "workflow/report/workflow.rst"
 
 onstart:
     jobs.write_config(STUDY)
+    watch.start(STUDY, log, logger)
+
+
+onsuccess:
+    watch.end("done")
+
+
+onerror:
+    watch.end("failed")
 
 
 rule cohort:

@@ -16,6 +16,11 @@ def config_file(config: Config) -> Path:
     return Path(config.results) / "configs" / f"{config.study}.yaml"
 
 
+def journal(config: Config) -> Path:
+    """What the newest run of a study has done so far, for `covidpipe status`."""
+    return Path(config.results) / "configs" / f"{config.study}.journal.jsonl"
+
+
 def images(config: Config, name: str) -> Path:
     """Image table of a cohort or dataset."""
     return Path(config.results) / "ingest" / name / "images.parquet"

@@ -1,11 +1,14 @@
 """The checked config, and what several rules share. Questions about a config are answered in covidpipe/workflow.py."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from covidpipe import paths, workflow as jobs
+from covidpipe.cluster import slurm, watch
 from covidpipe.errors import CovidpipeError
 from covidpipe.registry import DATASETS, MODELS, PROTOCOLS, READINGS, REGIMES, TASKS
 
@@ -19,7 +22,9 @@ except CovidpipeError as error:
 
 RESULTS = Path(STUDY.results)
 CONFIG_FILE = str(paths.config_file(STUDY))
+LARGEST = slurm.largest()
 jobs.use_this_environment(Path(workflow.basedir))
+logger.addFilter(partial(watch.show_resources, workflow))
 
 
 wildcard_constraints:
@@ -50,11 +55,11 @@ def benchmark_of(stage, *parts):
     return str(RESULTS.joinpath("benchmarks", stage, *parts)) + ".tsv"
 
 
-def grow_with_attempt(base):
-    """A resource that is asked for again, larger, when a job failed for want of it."""
+def grow_with_attempt(base, most=None):
+    """A resource that is asked for again, larger, when a job failed for want of it; never more than there is."""
 
     def grown(wildcards, attempt):
-        return base * attempt
+        return base * attempt if most is None else min(base * attempt, most)
 
     return grown
 

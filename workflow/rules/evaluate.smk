@@ -18,8 +18,8 @@ rule evaluate_model:
         CONDA
     threads: 8
     resources:
-        mem_mb=grow_with_attempt(8_000),
-        runtime=grow_with_attempt(60),
+        mem_mb=grow_with_attempt(8_000, LARGEST.memory_mb),
+        runtime=grow_with_attempt(60, LARGEST.minutes),
     params:
         code=code_of("evaluate"),
         settings=settings_of("evaluate"),

@@ -15,8 +15,8 @@ rule harmonize:
         CONDA
     threads: 8
     resources:
-        mem_mb=grow_with_attempt(8_000),
-        runtime=grow_with_attempt(120),
+        mem_mb=grow_with_attempt(8_000, LARGEST.memory_mb),
+        runtime=grow_with_attempt(120, LARGEST.minutes_of_a_pair),
     params:
         code=code_of("harmonize"),
         settings=settings_of("harmonize"),

@@ -13,8 +13,8 @@ rule phantoms:
         CONDA
     threads: 8
     resources:
-        mem_mb=grow_with_attempt(4_000),
-        runtime=grow_with_attempt(30),
+        mem_mb=grow_with_attempt(4_000, LARGEST.memory_mb),
+        runtime=grow_with_attempt(30, LARGEST.minutes),
     params:
         code=code_of("phantoms"),
         settings=phantom_settings,
@@ -39,8 +39,8 @@ checkpoint ingest:
         CONDA
     threads: 8
     resources:
-        mem_mb=grow_with_attempt(8_000),
-        runtime=grow_with_attempt(120),
+        mem_mb=grow_with_attempt(8_000, LARGEST.memory_mb),
+        runtime=grow_with_attempt(120, LARGEST.minutes),
     params:
         code=code_of("ingest"),
         settings=settings_of("ingest"),

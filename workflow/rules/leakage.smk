@@ -15,8 +15,8 @@ rule leakage_page:
         CONDA
     threads: 1
     resources:
-        mem_mb=grow_with_attempt(2_000),
-        runtime=grow_with_attempt(10),
+        mem_mb=grow_with_attempt(2_000, LARGEST.memory_mb),
+        runtime=grow_with_attempt(10, LARGEST.minutes),
     params:
         code=code_of("leakage"),
         settings=settings_of("leakage"),

@@ -18,8 +18,8 @@ rule predict:
         CONDA
     threads: 8
     resources:
-        mem_mb=grow_with_attempt(8_000),
-        runtime=grow_with_attempt(60),
+        mem_mb=grow_with_attempt(8_000, LARGEST.memory_mb),
+        runtime=grow_with_attempt(60, LARGEST.minutes_of_a_pair),
     params:
         code=code_of("predict"),
         settings=settings_of("predict"),

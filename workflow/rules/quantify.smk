@@ -16,8 +16,8 @@ rule quantify:
         CONDA
     threads: 1
     resources:
-        mem_mb=grow_with_attempt(4_000),
-        runtime=grow_with_attempt(30),
+        mem_mb=grow_with_attempt(4_000, LARGEST.memory_mb),
+        runtime=grow_with_attempt(30, LARGEST.minutes_of_a_pair),
     params:
         code=code_of("quantify"),
         settings=settings_of("quantify"),
@@ -54,8 +54,8 @@ rule collect:
         CONDA
     threads: 1
     resources:
-        mem_mb=grow_with_attempt(8_000),
-        runtime=grow_with_attempt(30),
+        mem_mb=grow_with_attempt(8_000, LARGEST.memory_mb),
+        runtime=grow_with_attempt(30, LARGEST.minutes_of_a_pair),
     params:
         code=code_of("collect"),
         settings=settings_of("collect"),

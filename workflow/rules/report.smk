@@ -21,8 +21,8 @@ rule report:
         CONDA
     threads: 1
     resources:
-        mem_mb=grow_with_attempt(4_000),
-        runtime=grow_with_attempt(30),
+        mem_mb=grow_with_attempt(4_000, LARGEST.memory_mb),
+        runtime=grow_with_attempt(30, LARGEST.minutes),
     params:
         code=code_of("report"),
         settings=settings_of("report"),

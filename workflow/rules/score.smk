@@ -17,8 +17,8 @@ rule score:
         CONDA
     threads: 1
     resources:
-        mem_mb=grow_with_attempt(4_000),
-        runtime=grow_with_attempt(30),
+        mem_mb=grow_with_attempt(4_000, LARGEST.memory_mb),
+        runtime=grow_with_attempt(30, LARGEST.minutes_of_a_pair),
     params:
         code=code_of("score"),
         settings=settings_of("score"),

@@ -15,8 +15,8 @@ rule duplicates:
         CONDA
     threads: 8
     resources:
-        mem_mb=grow_with_attempt(8_000),
-        runtime=grow_with_attempt(60),
+        mem_mb=grow_with_attempt(8_000, LARGEST.memory_mb),
+        runtime=grow_with_attempt(60, LARGEST.minutes),
     params:
         code=code_of("duplicates"),
         settings=settings_of("duplicates"),
@@ -41,8 +41,8 @@ rule split:
         CONDA
     threads: 1
     resources:
-        mem_mb=grow_with_attempt(4_000),
-        runtime=grow_with_attempt(30),
+        mem_mb=grow_with_attempt(4_000, LARGEST.memory_mb),
+        runtime=grow_with_attempt(30, LARGEST.minutes),
     params:
         code=code_of("split"),
         settings=settings_of("split"),
@@ -67,8 +67,8 @@ rule apart:
         CONDA
     threads: 1
     resources:
-        mem_mb=grow_with_attempt(4_000),
-        runtime=grow_with_attempt(30),
+        mem_mb=grow_with_attempt(4_000, LARGEST.memory_mb),
+        runtime=grow_with_attempt(30, LARGEST.minutes),
     params:
         code=code_of("apart"),
         settings=settings_of("apart"),

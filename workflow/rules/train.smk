@@ -29,8 +29,8 @@ rule train_model:
         CONDA
     threads: 8
     resources:
-        mem_mb=grow_with_attempt(16_000),
-        runtime=grow_with_attempt(240),
+        mem_mb=grow_with_attempt(16_000, LARGEST.memory_mb),
+        runtime=grow_with_attempt(240, LARGEST.minutes),
     params:
         code=code_of("train"),
         settings=settings_of("train"),
