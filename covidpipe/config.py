@@ -282,6 +282,24 @@ class Threshold(Section):
     erode_lung_px: int = Field(2, ge=0, description="lung rim that is left out (px of the harmonized grid)")
 
 
+class Tissue(Section):
+    """What infected lung is told apart into by its Hounsfield units, where the image has them; upper ends excluded."""
+
+    ground_glass_hu: tuple[float, float] = (-750.0, -300.0)
+    consolidation_hu: tuple[float, float] = (-300.0, 50.0)
+
+    @model_validator(mode="after")
+    def _apart(self) -> Tissue:
+        for name, (low, high) in self:
+            if low >= high:
+                raise ValueError(f"`{name}` runs from {low:g} to {high:g}: the first must be the lower one")
+        if max(self.ground_glass_hu[0], self.consolidation_hu[0]) < min(
+            self.ground_glass_hu[1], self.consolidation_hu[1]
+        ):
+            raise ValueError("ground_glass_hu and consolidation_hu overlap: a pixel would be counted twice")
+        return self
+
+
 class WeightsFile(Section):
     """Files of ImageNet weights, by network; what is given here replaces what is published."""
 
@@ -360,6 +378,7 @@ class Config(Section):
     )
     harmonize: Harmonize = Field(default_factory=Harmonize)
     threshold: Threshold = Field(default_factory=Threshold)
+    tissue: Tissue = Field(default_factory=Tissue)
     pretrained: Pretrained = Field(default_factory=Pretrained)
     limits: Limits = Field(default_factory=Limits)
     folds: int = Field(5, ge=2, description="folds of every split")

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from covidpipe.errors import BadTable
 
 INF = float("inf")
-SCHEMA_VERSION = "1.1.0"
+SCHEMA_VERSION = "1.2.0"
 
 # Why an image is rejected (no percentage is told), or flagged (told with a warning). One sentence each for the
 # codebook; the row's own sentence says what was found in that very file.
@@ -49,6 +49,8 @@ REASONS: dict[str, str] = {
     "single_lung": "Only one lung was found.",
     "gantry_tilt": "The gantry was tilted: areas are those of the tilted plane.",
     "duplicate": "The same pixels occur more than once in this cohort.",
+    "no_longer_readable": "The file could not be read a second time to count Hounsfield units: what rests on them is "
+    "null.",
     "not_frontal": "The header says that the film was taken from the side; the lungs lie one behind the other.",
     "side_assumed": "The file does not say how the picture lies; as on a radiologist's screen, the patient's right is "
     "taken to be on its left.",
@@ -453,7 +455,7 @@ INFECTION = TableSpec(
             "infection_percent of the patient's left lung.",
             "%",
             (0, 100),
-            null_means="not determined",
+            null_means="no left lung in the picture, taken from the side, or rejected",
         ),
         Column(
             "right_lung_percent",
@@ -461,32 +463,38 @@ INFECTION = TableSpec(
             "infection_percent of the patient's right lung.",
             "%",
             (0, 100),
-            null_means="not determined",
+            null_means="no right lung in the picture, taken from the side, or rejected",
         ),
-        Column("lesion_count", pa.int32(), "Separate infected regions.", between=(0, INF), null_means="not determined"),
+        Column(
+            "lesion_count",
+            pa.int32(),
+            "Separate infected regions of this picture; in three dimensions some of them may be one.",
+            between=(0, INF),
+            null_means="infection_percent is null",
+        ),
         Column(
             "largest_lesion_mm2",
             pa.float64(),
             "Area of the largest infected region.",
             "mm2",
             (0, INF),
-            null_means="not determined, or no pixel spacing",
+            null_means="no lesion, no pixel spacing, or rejected",
         ),
         Column(
             "ggo_percent",
             pa.float64(),
-            "Ground glass, as a share of the lung pixels.",
+            "Ground glass: infected pixels from -750 to below -300 HU (config tissue), as a share of the lung pixels.",
             "%",
             (0, 100),
-            null_means="not determined, or the image is not in Hounsfield units",
+            null_means="no lung, not in Hounsfield units, or rejected",
         ),
         Column(
             "consolidation_percent",
             pa.float64(),
-            "Consolidation, as a share of the lung pixels.",
+            "Consolidation: infected pixels from -300 to below 50 HU (config tissue), as a share of the lung pixels.",
             "%",
             (0, 100),
-            null_means="not determined, or the image is not in Hounsfield units",
+            null_means="no lung, not in Hounsfield units, or rejected",
         ),
         Column(
             "reference_percentile",
@@ -521,6 +529,22 @@ INFECTION = TableSpec(
         Column("infection_model_id", _string, "Model and weights' hash.", null_means="no infection model took part"),
         Column("pipeline_version", _string, "Version of covidpipe."),
         Column("schema_version", _string, "Version of these columns."),
+        Column(
+            "right_lung_px",
+            pa.int64(),
+            "Pixels of the patient's right lung: the denominator of right_lung_percent.",
+            "px",
+            (0, INF),
+            null_means="taken from the side, or rejected",
+        ),
+        Column(
+            "left_lung_px",
+            pa.int64(),
+            "Pixels of the patient's left lung: the denominator of left_lung_percent.",
+            "px",
+            (0, INF),
+            null_means="taken from the side, or rejected",
+        ),
     ),
 )
 

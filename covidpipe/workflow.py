@@ -265,7 +265,12 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
             **{key: plain[key] for key in ("segment", "harmonize", "threshold", "shard_images")},
         }
     if stage == "quantify":
-        return {**common, "roles": cohort_roles(config, cohort), "shard_images": config.shard_images}
+        return {
+            **common,
+            "roles": cohort_roles(config, cohort),
+            "root": str(config.source_root(cohort)),
+            **{key: plain[key] for key in ("shard_images", "tissue")},
+        }
     if stage == "report":
         return {**common, "cases": config.report_cases, "seed": config.seed, "root": str(config.source_root(cohort))}
     return common

@@ -6,14 +6,18 @@ import functools
 import gzip
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from covidpipe.config import Limits
 from covidpipe.errors import BadInput
+from covidpipe.io.files import file_sha256
 from covidpipe.io.image import Facts, Image, Opened
+from covidpipe.io.orientation import to_standard
 
 SMALLEST = 64  # rows and columns; less is a thumbnail
 
@@ -234,10 +238,49 @@ def read_image(
     return settle(opened.array(frame, intensity), opened.facts(frame), modality, intensity).image
 
 
-def read_mask(path: Path, frame: int = 0) -> np.ndarray:
+def read_again(root: Path, row: Mapping[str, Any]) -> Image:
+    """The image that was ingested.
+
+    Parameters
+    ----------
+    root : Path
+        Folder that the table's paths are relative to.
+    row : mapping
+        Its row of the image table.
+
+    Raises
+    ------
+    BadInput
+        Its file is gone, or is another one now.
+    """
+    path = root / row["path"]
+    try:
+        stat = path.stat()
+        same = _sha256_once(path, stat.st_mtime_ns, stat.st_size) == row["source_sha256"]
+    except OSError as error:
+        raise BadInput("unreadable", f"The file can no longer be read ({error.strerror}).") from None
+    if not same:
+        raise BadInput("unreadable", "The file has changed since ingest.")
+    return read_image(path, row["frame"], modality=row["modality"], intensity=row["intensity"])
+
+
+@functools.lru_cache(maxsize=2)  # a volume with many slices is hashed once
+def _sha256_once(path: Path, modified: int, size: int) -> str:
+    return file_sha256(path)
+
+
+def read_mask(path: Path, frame: int = 0, orientation: str | None = None) -> np.ndarray:
     """Read a mask drawn on an image: True where the value is above 0, shape (rows, columns).
 
     In a JPEG it must be above 127: compression leaves a fringe of small values around every edge.
+
+    Parameters
+    ----------
+    path : Path
+    frame : int
+    orientation : str, optional
+        How the image's file lies, as in the image table: a mask that does not say how it lies was drawn on that file's
+        pixels, and is turned with them.
 
     Raises
     ------
@@ -245,7 +288,10 @@ def read_mask(path: Path, frame: int = 0) -> np.ndarray:
         The file cannot be read.
     """
     opened = _opened(path, Limits())
-    return opened.array(frame, None) > (127 if opened.facts(frame).format == "jpeg" else 0)
+    facts = opened.facts(frame)
+    mask = opened.array(frame, None) > (127 if facts.format == "jpeg" else 0)
+    drawn_on_pixels = facts.orientation is None and orientation is not None and "\\" in orientation
+    return np.ascontiguousarray(to_standard(mask, orientation)) if drawn_on_pixels and orientation else mask
 
 
 def _opened(path: Path, limits: Limits) -> Opened:

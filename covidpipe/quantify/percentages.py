@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from covidpipe.config import Config, Roles
+from covidpipe.config import Config, Roles, Tissue
+from covidpipe.quantify.lesions import lesion_areas, tissue_px
 from covidpipe.quantify.lungs import lung_warnings
+from covidpipe.quantify.sides import sides_are_told, split_lungs
 from covidpipe.registry import METHODS
 
 # Said of a percentage, without making it doubtful.
-REMARKS = {"screened_negative"}
+REMARKS = {"screened_negative", "side_assumed"}
 
 
 def infection_percent(infection_mask: np.ndarray, lung_mask: np.ndarray) -> float | None:
@@ -67,17 +69,26 @@ def quantify_image(
     lung_mask: np.ndarray,
     spacing_mm: tuple[float, float] | None = None,
     *,
+    orientation: str | None = None,
+    hu: np.ndarray | None = None,
+    tissue: Tissue | None = None,
     screened_negative: bool = False,
     warnings: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """The measured columns of an image's row: counts, areas, percentage and quality.
+    """The measured columns of an image's row: counts, areas, percentages, lesions and quality.
 
     Parameters
     ----------
     infection_mask, lung_mask : ndarray of bool, (rows, columns)
-        On the image's native grid: what is counted are stored pixels.
+        On the image's native grid, as a radiologist sees it: what is counted are stored pixels.
     spacing_mm : tuple of float, optional
         Row and column spacing.
+    orientation : str, optional
+        What the file says of how it lies, as in the image table. None: the patient's right is taken to be on the left.
+    hu : ndarray, (rows, columns), optional
+        The image in Hounsfield units, if it is.
+    tissue : Tissue, optional
+        Which units are ground glass and consolidation; by default those of an empty config.
     screened_negative : bool
         The classifier found nothing and nothing was segmented: the percentage is 0, with or without lung.
     warnings : tuple of str
@@ -88,14 +99,24 @@ def quantify_image(
     dict
         Columns of the INFECTION table.
     """
-    lung_px, infected_px = count(infection_mask, lung_mask)
-    reasons = {*warnings, *lung_warnings(lung_mask)}
-    share = percent(infected_px, lung_px)
-    if lung_px == 0:
-        reasons.add("no_lung")
+    infection, lung = np.asarray(infection_mask, bool), np.asarray(lung_mask, bool)
     if screened_negative:
-        reasons.add("screened_negative")
-        infected_px, share = 0, 0.0
+        infection = np.zeros_like(infection)
+    lung_px, infected_px = count(infection, lung)
+    share = 0.0 if screened_negative else percent(infected_px, lung_px)
+    reasons = {*warnings, *lung_warnings(lung)}
+    sides = sides_are_told(orientation)
+    reasons |= {
+        code
+        for code, holds in (
+            ("no_lung", lung_px == 0),
+            ("screened_negative", screened_negative),
+            ("side_assumed", sides is False),
+        )
+        if holds
+    }
+    lesions = lesion_areas(infection & lung)
+    kinds = {} if hu is None else tissue_px(hu, infection & lung, tissue or Tissue())
     pixel_mm2 = None if spacing_mm is None else spacing_mm[0] * spacing_mm[1]
     return {
         "lung_px": lung_px,
@@ -103,9 +124,22 @@ def quantify_image(
         "lung_mm2": None if pixel_mm2 is None else lung_px * pixel_mm2,
         "infected_mm2": None if pixel_mm2 is None else infected_px * pixel_mm2,
         "infection_percent": share,
+        **({} if sides is None else _of_sides(infection, lung)),
+        "lesion_count": None if share is None else len(lesions),
+        "largest_lesion_mm2": None if pixel_mm2 is None or not len(lesions) else int(lesions.max()) * pixel_mm2,
+        **{f"{kind}_percent": percent(px, lung_px) for kind, px in kinds.items()},
         "qc_status": "warning" if reasons - REMARKS else "ok",
         "qc_reasons": sorted(reasons),
     }
+
+
+def _of_sides(infection: np.ndarray, lung: np.ndarray) -> dict[str, Any]:
+    """Pixels and percentage of the patient's right and left lung."""
+    told: dict[str, Any] = {}
+    for side, mask in zip(("right", "left"), split_lungs(lung), strict=True):
+        lung_px, infected_px = count(infection, mask)
+        told |= {f"{side}_lung_px": lung_px, f"{side}_lung_percent": percent(infected_px, lung_px)}
+    return told
 
 
 def rejected(*reasons: str) -> dict[str, Any]:

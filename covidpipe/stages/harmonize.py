@@ -92,7 +92,7 @@ def _block(rows: pa.Table, root: Path, size: int, window_hu: tuple[float, float]
         for n, row in enumerate(listed):
             if (path := row[f"{name}_path"]) is not None:
                 with _expecting(row, name):
-                    mask = read_mask(root / path, row["frame"])
+                    mask = read_mask(root / path, row["frame"], row["orientation"])
                     if mask.shape != (row["rows"], row["columns"]):
                         raise BadInput("unreadable", f"Its shape is {mask.shape}.")
                 block[name][n] = transforms[n].forward_mask(mask)

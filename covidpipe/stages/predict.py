@@ -18,9 +18,8 @@ from covidpipe.harmonize import Transform
 from covidpipe.inference import methods
 from covidpipe.inference.engine import LoadedModel, load_model_folder, resolve
 from covidpipe.inference.methods import Finding, Grid
-from covidpipe.io.files import file_sha256, read_table, write_json
-from covidpipe.io.image import Image
-from covidpipe.io.read import read_image
+from covidpipe.io.files import read_table, write_json
+from covidpipe.io.read import read_again
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import Block, creating
 from covidpipe.provenance import device_name, prepare_backend, run_record
@@ -135,7 +134,7 @@ def _findings(
         read: list[tuple[str, dict[Grid, np.ndarray]]] = []
         for row in (row for row in rows if row["modality"] == modality):
             with contextlib.suppress(BadInput):  # it was readable at ingest; its row will say that it no longer is
-                read.append((row["image_id"], methods.to_grids(_read_again(root, row), grids)))
+                read.append((row["image_id"], methods.to_grids(read_again(root, row), grids)))
         if read:
             batch = {grid: np.stack([images[grid] for _, images in read]) for grid in grids}
             of_method = methods.find(batch, wanted[modality], networks[modality], config)
@@ -145,18 +144,6 @@ def _findings(
     nothing = Finding(np.zeros((size, size), bool), np.zeros((size, size), bool), reasons=("unreadable",))
     for row in rows:
         yield row, found.get(row["image_id"], dict.fromkeys(wanted[row["modality"]], nothing))
-
-
-def _read_again(root: Path, row: dict[str, Any]) -> Image:
-    """The image that was ingested; raise `BadInput` if its file is another one now."""
-    path = root / row["path"]
-    try:
-        same = file_sha256(path) == row["source_sha256"]
-    except OSError as error:
-        raise BadInput("unreadable", f"The file can no longer be read ({error.strerror}).") from None
-    if not same:
-        raise BadInput("unreadable", "The file has changed since ingest.")
-    return read_image(path, row["frame"], modality=row["modality"], intensity=row["intensity"])
 
 
 def _index_row(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from covidpipe import __version__
 from covidpipe.config import Config
-from covidpipe.errors import BadTable
+from covidpipe.errors import BadInput, BadTable
 from covidpipe.io.files import read_table, write_table
 from covidpipe.io.masks import native_masks
+from covidpipe.io.read import read_again
+from covidpipe.io.sources import image_root
 from covidpipe.io.store import Store, open_store
 from covidpipe.quantify.percentages import quantify_image, refusal, rejected
 from covidpipe.records import shard_rows
@@ -26,6 +31,9 @@ OF_INDEX = ("covid_probability", "covid_positive", "split", "classifier_id", "lu
 
 def run(config: Config, cohort: str, images: Path, masks: Path, shard: int, out: Path) -> None:
     """Write the rows of one shard to `out`: every image, accepted or not, times every method of the cohort.
+
+    Images in Hounsfield units are read again: their tissue is told from the stored values, which the masks' grid and
+    its 8 bits (steps of 6 HU in the usual window) have lost.
 
     Parameters
     ----------
@@ -45,7 +53,8 @@ def run(config: Config, cohort: str, images: Path, masks: Path, shard: int, out:
     """
     rows = shard_rows(read_table(images, IMAGES), shard, config.shard_images).to_pylist()
     store = open_store(masks)
-    measured = {(found["image_id"], found["method"]): found for found in _measure(store, rows)}
+    root = image_root(config.source_root(cohort), images.parent / "unpacked")
+    measured = {(found["image_id"], found["method"]): found for found in _measure(store, rows, root, config)}
     told = []
     for row in rows:
         for method in config.cohort_methods(cohort):
@@ -70,9 +79,10 @@ def run(config: Config, cohort: str, images: Path, masks: Path, shard: int, out:
     log.info("%s, shard %d: %d rows", cohort, shard, table.num_rows)
 
 
-def _measure(store: Store, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _measure(store: Store, rows: list[dict[str, Any]], root: Path, config: Config) -> Iterator[dict[str, Any]]:
     """What the masks of a shard tell: columns of INFECTION, one dict for each entry of the store."""
     image = {row["image_id"]: row for row in rows}
+    hounsfield = functools.lru_cache(maxsize=1)(lambda image_id: _hounsfield(root, image[image_id]))
     for entry, lung, infection in native_masks(store):
         row = image.get(entry["image_id"])
         if row is None:
@@ -81,13 +91,28 @@ def _measure(store: Store, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any
         if "unreadable" in entry["reasons"]:
             yield told | rejected("unreadable")
             continue
+        hu, gone = hounsfield(row["image_id"])
         yield told | quantify_image(
             infection,
             lung,
             _spacing(row),
+            orientation=row["orientation"],
+            hu=hu,
+            tissue=config.tissue,
             screened_negative="screened_negative" in entry["reasons"],
-            warnings=tuple(row["warnings"] or ()),
+            warnings=(*(row["warnings"] or ()), *gone),
         )
+
+
+def _hounsfield(root: Path, row: dict[str, Any]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """An image's Hounsfield units, if it has them, and why they cannot be had if it should."""
+    if row["intensity"] != "hounsfield":
+        return None, ()
+    try:
+        array = read_again(root, row).array
+    except BadInput:
+        return None, ("no_longer_readable",)
+    return array, ()
 
 
 def _spacing(row: dict[str, Any]) -> tuple[float, float] | None:

@@ -131,7 +131,7 @@ def read_truth(root: Path, row: dict[str, Any]) -> Truth:
     for name in MASKS:
         path = row[f"{name}_mask_path"]
         try:
-            drawn[name] = None if path is None else read_mask(root / path, row["frame"])
+            drawn[name] = None if path is None else read_mask(root / path, row["frame"], row["orientation"])
         except BadInput as error:
             raise BadTable(
                 f"Image {row['image_id']}: wanted its {name} mask, as at ingest, but: {error.sentence} If the files "

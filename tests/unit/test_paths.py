@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from covidpipe import paths, workflow
-from covidpipe.config import load, parse
+from covidpipe.config import Tissue, load, parse
 from covidpipe.errors import BadConfig
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +77,7 @@ def test_settings_move_with_what_matters_to_a_stage_only(demo):
     assert moved(folds=7) == {"split", "train", "evaluate"}
     assert moved(segment="all") == {"predict"}
     assert moved(threshold=demo.threshold.model_copy(update={"offset": 1.0})) == {"predict"}
+    assert moved(tissue=Tissue(consolidation_hu=(-200, 50))) == {"quantify"}
     assert moved(limits=demo.limits.model_copy(update={"max_frames": 1})) == {"ingest"}
 
 

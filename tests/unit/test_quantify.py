@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from covidpipe.config import Tissue
 from covidpipe.errors import BadTable
 from covidpipe.harmonize import Transform
 from covidpipe.io.files import read_table
 from covidpipe.io.store import write_store
-from covidpipe.quantify import infection_percent
+from covidpipe.quantify import infection_percent, percentages
 from covidpipe.quantify.percentages import quantify_image, refusal
+from covidpipe.quantify.sides import split_lungs
 from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX
 from covidpipe.stages import quantify
 
@@ -87,22 +89,90 @@ def test_percent_is_the_ratio_of_whole_numbers(infection, lung):
 
 def test_areas_need_spacing_and_know_that_pixels_are_not_square():
     _, lung, infection = tiny.chest(360)
-    told = quantify_image(infection, lung, (0.5, 3.0))
+    told = quantify_image(infection, lung, (0.5, 3.0), orientation="L\\P")
     assert told == {
         "lung_px": 1800,
         "infected_px": 360,
         "lung_mm2": 2700.0,
         "infected_mm2": 540.0,
         "infection_percent": 20.0,
+        "right_lung_px": 900,
+        "right_lung_percent": 40.0,
+        "left_lung_px": 900,
+        "left_lung_percent": 0.0,
+        "lesion_count": 1,
+        "largest_lesion_mm2": 540.0,
         "qc_status": "ok",
         "qc_reasons": [],
     }
-    assert quantify_image(infection, lung)["lung_mm2"] is None
+    without = quantify_image(infection, lung)
+    assert without["lung_mm2"] is without["largest_lesion_mm2"] is None and without["lesion_count"] == 1
+
+
+def test_lesions_by_hand():
+    lung = drawing("######..####", "######..####", "######..####")
+    infection = drawing("##...#..#.##", ".....#......", "#..........#")
+    told = quantify_image(infection, lung, (2.0, 1.0))
+    # what lies outside of the lung is no lesion, and touching at a corner is touching
+    assert (told["lesion_count"], told["largest_lesion_mm2"]) == (6, 4.0)
+    assert (told["right_lung_percent"], told["left_lung_percent"]) == (100 * 5 / 18, 100 * 4 / 12)
+    none = quantify_image(np.zeros_like(lung), lung, (2.0, 1.0))
+    assert (none["lesion_count"], none["largest_lesion_mm2"]) == (0, None)
+
+
+def test_tissue_is_told_in_hounsfield_units_only():
+    lung = np.ones((1, 8), bool)
+    infection = drawing("######..")
+    hu = np.array([[-900, -751, -750, -300, 50, 49, -500, 0]])
+    told = quantify_image(infection, lung, hu=hu)
+    assert (told["ggo_percent"], told["consolidation_percent"]) == (12.5, 25.0)
+    narrow = Tissue(ground_glass_hu=(-800, -700), consolidation_hu=(0, 60))
+    told = quantify_image(infection, lung, hu=hu, tissue=narrow)
+    assert (told["ggo_percent"], told["consolidation_percent"]) == (25.0, 25.0)
+    assert "ggo_percent" not in quantify_image(infection, lung)
+    nothing = quantify_image(infection, np.zeros_like(lung), hu=hu)
+    assert nothing["ggo_percent"] is nothing["consolidation_percent"] is nothing["lesion_count"] is None
+    screened = quantify_image(infection, lung, hu=hu, screened_negative=True)
+    assert (screened["ggo_percent"], screened["lesion_count"], screened["infected_px"]) == (0.0, 0, 0)
+
+
+def test_the_codebook_tells_the_default_densities():
+    texts = {column.name: column.text for column in INFECTION.columns}
+    for name, (low, high) in (("ggo", Tissue().ground_glass_hu), ("consolidation", Tissue().consolidation_hu)):
+        assert f"from {low:g} to below {high:g} HU" in texts[f"{name}_percent"]
+    for wrong in ({"ground_glass_hu": (-300, -750)}, {"consolidation_hu": (-400, 50)}):
+        with pytest.raises(ValueError, match=r"lower one|overlap"):
+            Tissue(**wrong)
+
+
+def test_lungs_are_parted_where_they_touch_and_stay_whole_where_they_cross():
+    touching = np.zeros((40, 60), bool)
+    touching[5:35, 4:28] = touching[5:35, 32:56] = touching[18:20, 28:32] = True
+    right, left = split_lungs(touching)
+    assert not (right & left).any() and np.array_equal(right | left, touching)
+    assert abs(int(right.sum()) - int(left.sum())) <= 2 * 4 and right[:, :28].sum() == 30 * 24
+    crossing = np.zeros((40, 60), bool)
+    crossing[2:38, 12:33] = True  # reaches over the middle, and is taller than wide
+    assert split_lungs(crossing)[0].sum() == crossing.sum()
+    assert split_lungs(crossing[:, ::-1])[1].sum() == crossing.sum()
+    assert not any(side.any() for side in split_lungs(np.zeros((4, 4), bool)))
+
+
+def test_a_film_from_the_side_has_no_right_and_left():
+    _, lung, infection = tiny.chest(360)
+    told = quantify_image(infection, lung, orientation="A\\F")
+    assert told["infection_percent"] == 20.0 and "right_lung_percent" not in told
+    assert "side_assumed" not in told["qc_reasons"]
+    assert "side_assumed" in quantify_image(infection, lung)["qc_reasons"]
 
 
 def test_what_is_odd_is_told():
     _, lung, infection = tiny.chest(360)
     nothing = np.zeros_like(lung)
+
+    def quantify_image(*masks, **what):
+        return percentages.quantify_image(*masks, orientation="RAS", **what)
+
     none = quantify_image(nothing, nothing)
     assert (none["infection_percent"], none["qc_status"], none["qc_reasons"]) == (None, "warning", ["no_lung"])
     screened = quantify_image(nothing, lung, screened_negative=True)
@@ -127,10 +197,10 @@ def test_one_row_for_every_image_and_method(tmp_path):
     assert (ill["lung_mm2"], ill["infected_mm2"]) == (1800.0, 360.0)  # 0.5 mm x 2 mm
     assert (ill["qc_status"], ill["split"], ill["patient_id"]) == ("ok", "test", "patient-0")
     healthy = rows[tiny.HEALTHY, "khan2020"]
-    assert (healthy["infection_percent"], healthy["qc_reasons"]) == (0.0, ["screened_negative"])
+    assert (healthy["infection_percent"], healthy["qc_reasons"]) == (0.0, ["screened_negative", "side_assumed"])
     assert healthy["covid_probability"] == 0.25 and healthy["lung_mm2"] is None
     xray = rows[tiny.XRAY, "alom2020"]
-    assert (xray["infection_percent"], xray["qc_reasons"]) == (10.0, ["modality_guessed"])
+    assert (xray["infection_percent"], xray["qc_reasons"]) == (10.0, ["modality_guessed", "side_assumed"])
     refused = rows[tiny.XRAY, "khan2020"]
     assert (refused["qc_status"], refused["qc_reasons"]) == ("rejected", ["method_not_for_modality"])
     assert refused["infection_percent"] is refused["lung_px"] is refused["split"] is None
