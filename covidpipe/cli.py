@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from covidpipe import __version__
+from covidpipe.cores import limit_libraries
 from covidpipe.errors import CovidpipeError, UsageError
 from covidpipe.registry import DATASETS, METHODS, MODALITIES, MODELS, PROTOCOLS, READINGS
 
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up remarks are not ours
+    limit_libraries()
     try:
         given.handler(given)
     except CovidpipeError as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from covidpipe import __version__
+from covidpipe.cores import available_cores
 from covidpipe.errors import BadConfig
 from covidpipe.schemas import TABLES
 
@@ -178,12 +179,6 @@ def _keep_freed_memory() -> None:
         m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
         libc.mallopt(m_trim_threshold, 2**30)
         libc.mallopt(m_mmap_max, 0)
-
-
-def available_cores() -> int:
-    """Cores this process may use: what SLURM gave, else what the machine allows."""
-    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    return int(given) if given.isdigit() and int(given) > 0 else len(os.sched_getaffinity(0))
 
 
 def device_name() -> str:

@@ -69,7 +69,7 @@ def run(config: Config, name: str, images: Path, size: int, out: Path, workers: 
         # take copies the rows; a slice would send the whole table to every worker.
         rows = [table.take(pa.array(writer.positions(number))) for number in range(writer.shards)]
         # A process takes as long to start as a shard to be made: none for less than two shards.
-        workers = workers or max(1, min(available_cores(), writer.shards // 2))
+        workers = max(1, min(workers or writer.shards // 2, available_cores()))
         writer.fill(make, rows, workers, processes=True)
         facts = {"name": name, "size": size, "images": len(table)}
         write_json(writer.folder / "run.json", run_record("harmonize", seed=config.seed, started=started, **facts))
