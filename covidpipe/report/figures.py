@@ -128,6 +128,44 @@ def agreement(first: np.ndarray, second: np.ndarray, names: tuple[str, str], upp
     return _svg(height, label, marks)
 
 
+def reliability(rows: Sequence[dict], label: str) -> Markup:
+    """What was said against what was so, with intervals and the line on which both agree.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Bins with mean_probability, share, low, high, k and n, as `schemas.RELIABILITY` declares them.
+    label : str
+        What a screen reader says.
+    """
+    height = WIDTH - LEFT - RIGHT + TOP + BOTTOM  # a square plot
+    across, down = _axes(1, 1, height)
+    ticks = np.linspace(0, 1, 6)
+    marks = [_gridline(down(t), f"{t:g}") for t in ticks] + [_x_tick(across(t), height, f"{t:g}") for t in ticks]
+    marks.append(
+        Markup('<line class="equal" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(
+            across(0), down(0), across(1), down(1)
+        )
+    )
+    for row in rows:
+        x = across(row["mean_probability"])
+        marks.append(
+            Markup(
+                '<line class="median" x1="{0:.1f}" x2="{0:.1f}" y1="{1:.1f}" y2="{2:.1f}"/>'
+                '<circle class="dot" cx="{0:.1f}" cy="{3:.1f}" r="4"><title>{4}</title></circle>'
+            ).format(
+                x,
+                down(row["low"]),
+                down(row["high"]),
+                down(row["share"]),
+                f"said {row['mean_probability']:.2f}, was so {row['k']} of {row['n']}",
+            )
+        )
+    marks.append(_x_title(height, "mean probability of the bin"))
+    marks.append(Markup('<text class="axis" x="{}" y="{}">{}</text>').format(LEFT, TOP - 4, "share that is positive"))
+    return _svg(height, label, marks)
+
+
 def _count_ticks(highest: int) -> list[int]:
     """Two to five round numbers from 0 that reach `highest`.
 

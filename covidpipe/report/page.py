@@ -21,6 +21,7 @@ import yaml
 
 from covidpipe import __version__
 from covidpipe.config import Config
+from covidpipe.metrics.nearness import COMPARED
 from covidpipe.registry import METHODS
 from covidpipe.report import figures
 from covidpipe.schemas import REASONS, SCHEMA_VERSION
@@ -261,6 +262,21 @@ def image_rows(infection: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def against_truth(heading: str, summary: pa.Table, bins: pa.Table | None) -> dict[str, Any]:
+    """A measurement against truth: its rows, and the reliability diagram of a classifier.
+
+    Of the controls only the measures are shown by which they are compared with the model; the table has them all.
+    """
+    rows = [row for row in frame(summary).to_dict("records") if row["role"] != "control" or row["measure"] in COMPARED]
+    drawn = [] if bins is None else bins.to_pylist()
+    # without its temperature a network is what nobody is shown
+    temperatures = {row["temperature"] for row in drawn}
+    used = [row for row in drawn if row["temperature"] != 1 or temperatures == {1.0}]
+    told = "; ".join(f"{row['mean_probability']:.2f} said, {row['share']:.2f} so" for row in used)
+    diagram = figures.reliability(used, f"Reliability diagram: {told}.") if used else None
+    return {"heading": heading, "rows": rows, "reliability": diagram}
+
+
 def models_used(infection: pd.DataFrame) -> list[dict[str, Any]]:
     """Every model that took part: its part, its id, for which modality and method, on how many images."""
     parts = (("classifier_id", "screening"), ("lung_model_id", "lungs"), ("infection_model_id", "infection"))
@@ -295,7 +311,7 @@ def render(
     infection: pa.Table,
     patients: Sequence[dict[str, Any]],
     cases: Sequence[dict[str, Any]],
-    metrics: Sequence[tuple[str, pa.Table]] = (),
+    metrics: Sequence[tuple[str, pa.Table, pa.Table | None]] = (),
 ) -> str:
     """Write the page.
 
@@ -310,8 +326,8 @@ def render(
     cases : sequence of dict
         For each case its row's values (image_id, method, modality, infection_percent, lung_px, chosen) and `picture`
         (a data URI and nothing in `missing`) or `missing` (why there is no picture).
-    metrics : sequence of (str, pyarrow.Table)
-        Heading and `schemas.METRICS_SUMMARY` of each measurement against truth.
+    metrics : sequence of (str, pyarrow.Table, pyarrow.Table or None)
+        Of each measurement against truth: heading, `schemas.METRICS_SUMMARY` and, if of a classifier, RELIABILITY.
 
     Returns
     -------
@@ -340,7 +356,7 @@ def render(
             patients=pooled[:LISTED],
             patients_total=len(pooled),
             table=image_rows(found),
-            metrics=[(heading, frame(table).to_dict("records")) for heading, table in metrics],
+            metrics=[against_truth(*measured) for measured in metrics],
             models=models_used(found),
             version=__version__,
             made_by=sorted(found["pipeline_version"].unique()),

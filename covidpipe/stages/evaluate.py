@@ -16,7 +16,7 @@ from covidpipe.config import Config
 from covidpipe.inference.engine import LoadedModel, load_model_folder
 from covidpipe.io.files import read_frame, read_json, replacing, write_json, write_table, write_text
 from covidpipe.io.store import Store, open_store
-from covidpipe.metrics import calibration, controls, summary
+from covidpipe.metrics import calibration, controls, nearness, summary
 from covidpipe.metrics.summary import Part, Row
 from covidpipe.metrics.temperature import temper
 from covidpipe.provenance import prepare_backend, run_record
@@ -89,7 +89,7 @@ def run(config: Config, recipe_name: str, model: Path, store: Path, split: Path,
         trained = read_json(model / "run.json")
         write_text(folder / "card.md", full_card(trained, record, judged.summary, judged.reliability))
     for row in judged.summary:
-        if row["role"] == "model" and row["measure"] in controls.COMPARED and row["remark"] is not None:
+        if row["role"] == "model" and row["measure"] in nearness.COMPARED and row["remark"] is not None:
             log.info("%s: %s %s. %s", recipe_name, row["measure"], _shown(row["value"]), row["remark"])
 
 
@@ -141,7 +141,7 @@ def judge_labels(loaded: LoadedModel, store: Store, parts: dict[str, pd.DataFram
     ]
     per_image = _rows(test, "covid_probability", probability)
     per_image += _rows(test, "covid_probability_before_temperature", raw) + _rows(test, "label", truth)
-    return Judged(per_image, controls.with_remarks(rows), reliability)
+    return Judged(per_image, nearness.with_remarks(rows), reliability)
 
 
 def _network_answers(loaded: LoadedModel, store: Store, test: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None]:
@@ -262,7 +262,7 @@ def judge_masks(loaded: LoadedModel, store: Store, parts: dict[str, pd.DataFrame
             for measure, values in {**table, **told}.items():
                 per_image += _rows(test, measure, values)
         rows += summary.named(found_rows, name, "model" if name == loaded.model_id else "control")
-    return Judged(per_image, controls.with_remarks(rows), [])
+    return Judged(per_image, nearness.with_remarks(rows), [])
 
 
 def mean_mask(store: Store, rows: pd.DataFrame, mask: str) -> np.ndarray:

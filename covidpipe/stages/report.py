@@ -21,7 +21,7 @@ from covidpipe.io.sources import image_root
 from covidpipe.io.store import INDEX, open_store
 from covidpipe.quantify.patients import patient_counts, patient_rows
 from covidpipe.report import overlays, page
-from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, METRICS_SUMMARY
+from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, METRICS_SUMMARY, RELIABILITY
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def run(
         for case in chosen.to_dict("records")
     ]
     patients = patient_rows([patient_counts(infection)])
-    summaries = [(_heading(folder), read_table(folder / "summary.parquet", METRICS_SUMMARY)) for folder in metrics]
+    summaries = [(_heading(folder), *_measured(folder)) for folder in metrics]
     write_text(out, page.render(config, cohort, seen, infection, patients, cases, summaries))
     log.info("report of %s: %d rows, %d pictures", cohort, len(infection), sum(bool(c["picture"]) for c in cases))
 
@@ -117,6 +117,14 @@ def _picture(config: Config, root: Path, source: dict[str, Any], masks: Masks | 
         return missing("the file is no longer the one that was quantified.")
     grey = overlays.to_grey(image.array, image.intensity, config.harmonize.window_hu)
     return {"picture": overlays.data_uri(overlays.overlay(grey, lung, infection)), "missing": None}
+
+
+def _measured(folder: Path) -> tuple[pa.Table, pa.Table | None]:
+    """A summary, and the bins of a classifier's probabilities where it is one's."""
+    bins = folder / "reliability.parquet"
+    return read_table(folder / "summary.parquet", METRICS_SUMMARY), (
+        read_table(bins, RELIABILITY) if bins.exists() else None
+    )
 
 
 def _heading(folder: Path) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from covidpipe.metrics.controls import COMPARED
+from covidpipe.metrics.nearness import COMPARED
 from covidpipe.training.card import model_card
 from covidpipe.training.checklist import Item, items
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from covidpipe.metrics import controls as c
+from covidpipe.metrics.nearness import with_remarks
 from covidpipe.metrics.segmentation import dice
 
 LUNGS = np.zeros((1, 16, 16), bool)
@@ -96,22 +97,22 @@ def test_words_where_a_control_comes_near():
         row("undefined", None),
         row("far", 0.6, measure="mcc"),
     ]
-    told = {r["subject"]: r["remark"] for r in c.with_remarks(rows) if r["measure"] == "roc_auc"}
+    told = {r["subject"]: r["remark"] for r in with_remarks(rows) if r["measure"] == "roc_auc"}
     assert told["better"] == "As good as the model or better: 0.820 against the model's 0.800."
     assert told["overlaps"] == "Near the model: 0.700 against the model's 0.800, and the intervals overlap."
     assert told["points"] == "Near the model: 0.760 against the model's 0.800, less than 5 points apart."
     assert told["far"] is told["undefined"] is None
     assert told["net"] == "Not clearly better than better, overlaps, points."
-    alone = c.with_remarks([row("net", 0.8, 0.75, 0.85), row("far", 0.5, 0.4, 0.6)])
+    alone = with_remarks([row("net", 0.8, 0.75, 0.85), row("far", 0.5, 0.4, 0.6)])
     assert alone[0]["remark"] == "Clearly better than every control."
-    assert c.with_remarks([row("net", 0.8)]) == [row("net", 0.8)]
+    assert with_remarks([row("net", 0.8)]) == [row("net", 0.8)]
 
 
 def test_an_error_is_better_where_it_is_smaller():
     name = "infection_percent_mean_absolute_error"
     rows = [row("net", 12.0, 9.0, 14.0, name), row("all_background", 4.0, 3.0, 5.0, name)]
-    model, control = c.with_remarks(rows)
-    few, _ = c.with_remarks([{**rows[0], "patients": 2}, rows[1]])
+    model, control = with_remarks(rows)
+    few, _ = with_remarks([{**rows[0], "patients": 2}, rows[1]])
     assert few["remark"] == "Not clearly better than all_background. The test holds 2 patients only."
     assert control["remark"].startswith("As good as the model or better: 4.000")
     assert model["remark"] == "Not clearly better than all_background."

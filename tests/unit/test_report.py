@@ -22,7 +22,7 @@ from covidpipe.harmonize import Transform
 from covidpipe.io.files import read_frame, write_table
 from covidpipe.io.store import write_store
 from covidpipe.report import figures, overlays, page, terminal
-from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, METRICS_SUMMARY, SCHEMA_VERSION
+from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, METRICS_SUMMARY, RELIABILITY, SCHEMA_VERSION
 from covidpipe.stages import report
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & \"'"
@@ -439,3 +439,26 @@ def test_the_terminal_shows_the_head_aligned(made):
     ends = {line.index(method) for line, method in zip(lines[1:5], ("alom2020", "khan2020") * 2, strict=True)}
     assert ends == {lines[0].index("method")}
     assert lines[-1] == "4 of 24 rows, 10 of 33 columns; 16 rows have a percentage."
+
+
+def test_a_networks_test_shows_controls_in_words_and_its_reliability(made, tmp_path):
+    folder = tmp_path / "metrics" / "ct" / "classify"
+    row = {"measure": "roc_auc", "value": 0.7, "low": 0.6, "high": 0.8, "n": 40, "patients": 9, "role": "control"}
+    summary = [
+        row | {"subject": "net@1", "role": "model", "remark": "Not clearly better than corners_only."},
+        row | {"subject": "corners_only", "remark": "Near the model: told in words."},
+        row | {"subject": "corners_only", "measure": "mcc", "value": 0.123},
+    ]
+    write_table(folder / "summary.parquet", summary, METRICS_SUMMARY)
+    bins = [
+        {"subject": "net@1", "temperature": t, "bin": k, "lowest": p, "highest": p, "mean_probability": p,
+         "share": k / 4, "low": 0.0, "high": 1.0, "n": 20, "k": 5 * k, "patients": 9, "interval": "Wilson, 9 patients"}
+        for t, said in ((1.0, (0.11, 0.91)), (2.0, (0.22, 0.82))) for k, p in enumerate(said)
+    ]  # fmt: skip
+    write_table(folder / "reliability.parquet", bins, RELIABILITY)
+    report.run(made.config, "ward_3", made.images, made.table, made.masks, tmp_path / "page.html", [folder])
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Not clearly better than corners_only." in text and "Near the model: told in words." in text
+    assert "0.123" not in text  # by this measure nothing is compared
+    assert "Reliability diagram: 0.22 said, 0.00 so; 0.82 said, 0.25 so." in text and "0.91 said" not in text
+    assert "said 0.82, was so 5 of 20" in text and "Can the probabilities be believed?" in text
