@@ -10,6 +10,8 @@ rule evaluate_model:
     output:
         images=RESULTS / "metrics" / MODEL_PATH / "images.parquet",
         summary=RESULTS / "metrics" / MODEL_PATH / "summary.parquet",
+        reliability=RESULTS / "metrics" / MODEL_PATH / "reliability.parquet",
+        card=RESULTS / "metrics" / MODEL_PATH / "card.md",
     log:
         log_of("evaluate", MODEL_PATH),
     benchmark:
