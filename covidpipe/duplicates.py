@@ -5,8 +5,9 @@ hash of 255 bits, compared in blocks by matrix products, proposes pairs among al
 A pair is then a near-duplicate if the two pictures, laid over each other, correlate above `SAME_PICTURE`.
 
 What is correlated is the local detail of a thumbnail, not its grey levels. Any two chest films have bright shoulders
-above dark lungs: their grey levels correlate above 0.95 (27 pairs of the 704 people of cxr-lungs), their detail does
-not (0.84 at most). The air around a body has no detail and so no weight: the correlation is one inside the body.
+above dark lungs: their grey levels correlate above 0.95 (28 pairs of the 704 people of cxr-lungs), their detail does
+not (0.84 at most). The air around a body has no detail and so no weight: the correlation is one inside the body. What
+was measured is told in docs/splits.md.
 """
 
 from __future__ import annotations

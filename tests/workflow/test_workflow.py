@@ -32,6 +32,13 @@ def test_the_demo_trains_every_network_and_quantifies_every_cohort(tmp_path):
     assert {rule: counts.get(rule) for rule in wanted} == wanted, planned.stdout + planned.stderr
 
 
+def test_no_network_is_trained_before_its_test_part_is_proven_to_be_new(tmp_path):
+    planned = snakemake("leakage", "-n", "--configfile", ROOT / "config" / "leakage.yaml", "--directory", tmp_path)
+    counts = dict(line.split() for line in planned.stdout.splitlines() if len(line.split()) == 2)
+    wanted = {"duplicates": "2", "split": "4", "apart": "8", "train_model": "8", "evaluate_model": "8"}
+    assert {rule: counts.get(rule) for rule in wanted} == wanted, planned.stdout + planned.stderr
+
+
 def test_an_unknown_key_is_told_without_a_traceback(tmp_path):
     (tmp_path / "study.yaml").write_text("imgae_size: 3\nshard_image: 2\n")
     planned = snakemake("-n", "--configfile", tmp_path / "study.yaml", cwd=tmp_path)
