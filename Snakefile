@@ -25,6 +25,7 @@ include: "workflow/rules/predict.smk"
 include: "workflow/rules/quantify.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/preflight.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -47,6 +48,7 @@ rule cohort:
     default_target: True
     input:
         all_cohorts(),
+        all_tables,
 
 
 rule train:
@@ -67,4 +69,5 @@ rule leakage:
 rule demo:
     input:
         all_cohorts(),
+        all_tables,
         all_metrics(),

@@ -122,6 +122,28 @@ def _user_commands(commands: Any) -> None:
     command = _add(commands, "show", _show, "print the head and the errors of a study's tables, and where they are")
     command.add_argument("--config", type=Path, required=True)
 
+    command = _add(
+        commands,
+        "status",
+        _status,
+        "tell what of a study is done, running and failed, and when it will be over",
+        "covidpipe status --config config/real_ct.yaml --json",
+    )
+    command.add_argument("--config", type=Path, required=True)
+    command.add_argument("--json", action="store_true")
+
+    command = _add(
+        commands,
+        "preflight",
+        _preflight,
+        "one step of the trial of a cluster; all of it: snakemake --profile slurm preflight",
+    )
+    command.add_argument("kind", choices=("login", "cpu", "gpu", "verdict"))
+    command.add_argument("--config", type=Path, required=True)
+    command.add_argument("--out", type=Path, help="where the answer goes")
+    command.add_argument("--note", type=Path, help="answer of the login node")
+    command.add_argument("--answers", type=Path, nargs=3, metavar=("LOGIN", "CPU", "GPU"), help="what is compared")
+
     command = _add(commands, "models", _models, "list the networks", "covidpipe models --json")
     command.add_argument("--json", action="store_true")
 
@@ -221,7 +243,9 @@ def _stage_commands(commands: Any) -> None:
     )
     command.add_argument("--shard", type=int, required=True)
     command = stage("collect", _collect, "one table of all shards", "cohort", "--config", "--images", "--out")
-    command.add_argument("shards", type=Path, nargs="+", metavar="SHARD_TABLE")
+    command.add_argument(
+        "shards", type=Path, nargs="+", metavar="SHARDS", help="the shards' tables in their order, or the folder of all"
+    )
     command = stage("score", _score, "errors against true masks", "cohort", "--config", "--images", "--table", "--out")
     command.add_argument("--masks", type=Path, nargs="+", required=True)
     command = stage("report", _report, "one HTML page", "cohort", "--config", "--images", "--table", "--out")
@@ -272,6 +296,19 @@ def _show(given: argparse.Namespace) -> None:
     from covidpipe.stages import cohort
 
     cohort.show(config.load(given.config))
+
+
+def _status(given: argparse.Namespace) -> None:
+    from covidpipe.cluster import status
+
+    found = status.study(_load(given))
+    print(json.dumps(status.as_json(found), indent=2) if given.json else status.page(found))
+
+
+def _preflight(given: argparse.Namespace) -> None:
+    from covidpipe.cluster import preflight
+
+    preflight.run(_load(given), given.kind, out=given.out, note=given.note, answers=given.answers)
 
 
 def _models(given: argparse.Namespace) -> None:
@@ -465,9 +502,11 @@ def _quantify(given: argparse.Namespace) -> None:
 
 def _collect(given: argparse.Namespace) -> None:
     config, cohort = _cohort_of(given)
+    from covidpipe.io.sources import shard_files
     from covidpipe.stages import collect
 
-    collect.run(config, cohort, given.images, given.shards, given.out)
+    shards = shard_files(given.shards, "infection.parquet", given.images, config.shard_images)
+    collect.run(config, cohort, given.images, shards, given.out)
 
 
 def _score(given: argparse.Namespace) -> None:

@@ -126,7 +126,7 @@ class Watch(logging.Handler):
         known = [self.jobs[job] for job in ids if job in self.jobs]
         log = faults.tail(self.slurm_logs[slurm_job]) if slurm_job in self.slurm_logs else ""
         failing = re.findall(r"Error in rule (\w+)", log)
-        known.sort(key=lambda job: job["rule"] not in failing)
+        known = [job for job in known if job["rule"] in failing] or known
         refused = ""
         if slurm_job is None and self.slurm_run is not None and not any(job["local"] for job in known):
             refused = (SBATCH_SAID.search(said) or [said, said])[1].strip() or self._refusal(ids)
