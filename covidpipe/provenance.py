@@ -49,7 +49,7 @@ STAGE_TABLES: dict[str, tuple[str, ...]] = {
     "harmonize": ("store_index",),
     "wavelet": ("store_index",),
     "train": ("history",),
-    "evaluate": ("metrics_images", "metrics_summary"),
+    "evaluate": ("metrics_images", "metrics_summary", "reliability"),
     "predict": ("mask_index",),
     "quantify": ("infection",),
     "collect": ("infection", "patients", "rejected"),
