@@ -57,7 +57,8 @@ def in_float32(model: keras.Model) -> keras.Model:
     def plain(layer: keras.layers.Layer) -> keras.layers.Layer:
         return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
 
-    copy = keras.models.clone_model(model, clone_function=plain)
+    bare = type(model).from_config(model.get_config())  # clone_model would clone the loss too, and cannot
+    copy = keras.models.clone_model(bare, clone_function=plain)
     copy.set_weights(model.get_weights())
     return copy
 

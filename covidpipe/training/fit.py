@@ -139,7 +139,9 @@ def fit(
     else:
         loss = segmentation_loss(schedule.loss, weights or (1.0, 1.0))
     with scope_of(model):
-        model.compile(make_optimizer(schedule, len(batches)), loss=loss, jit_compile=False)
+        # XLA takes minutes to compile a large network on TensorFlow; JAX without it computes layer by layer.
+        compiled = keras.backend.backend() == "jax"
+        model.compile(make_optimizer(schedule, len(batches)), loss=loss, jit_compile=compiled)
         # Otherwise the first step makes hundreds of variables inside the graph and traces it twice.
         model.optimizer.build(model.trainable_variables)
     run = _Run(model, checkpoints)
@@ -153,6 +155,7 @@ def fit(
     step = _Step(model)
     for epoch in range(first, schedule.epochs):
         started = time.monotonic()
+        keras.utils.set_random_seed(seed + epoch)  # PyTorch's dropout draws from a state that no checkpoint holds
         step.start_epoch()
         with epoch_line(f"epoch {epoch + 1}/{schedule.epochs}", len(batches), schedule.batch_size) as advance:
             for _ in range(len(batches)):
@@ -287,7 +290,6 @@ class _Step:
         self._model = model
         self._tensorflow = keras.backend.backend() == "tensorflow"
         self._losses: list[float] = []
-        self._mean: Any = math.nan
         if self._tensorflow:
             model.make_train_function()
 
@@ -299,12 +301,13 @@ class _Step:
         if self._tensorflow:
             # train_on_batch would forget the mean so far, wait for the GPU after each step, and give every GPU the
             # whole batch.
-            self._mean = self._model.train_function(iter([batch]))["loss"]
+            self._model.train_function(iter([batch]))
         else:
             self._losses.append(float(self._model.train_on_batch(*batch)))
 
     def mean_loss(self) -> float:
-        return float(self._mean) if self._tensorflow else float(np.mean(self._losses))
+        # Not what train_function returns: with several GPUs, that is the sum over them.
+        return float(self._model.get_metrics_result()["loss"] if self._tensorflow else np.mean(self._losses))
 
 
 def static_weights(recipe_weighting: str, foreground: float) -> tuple[float, float] | None:

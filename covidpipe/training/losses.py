@@ -44,8 +44,9 @@ def pixel_cross_entropy(weights: tuple[float, float] = (1.0, 1.0)) -> Callable[[
 def dice_loss(truth, output):
     """1 - Dice over all pixels of the batch together, each sum one pixel larger.
 
-    The extra pixel is the written rule for empty masks: nothing to find and nothing found is a loss of 0, and every
-    falsely marked pixel then raises it. (Keras' own Dice calls a correct empty answer a loss of 1.)
+    The extra pixel is the written rule for empty masks (`covidpipe.metrics.counts`): nothing to find and nothing found
+    is a loss of 0, and every falsely marked pixel then raises it. (Keras' own Dice calls a correct empty answer a loss
+    of 1.)
     """
     probability = ops.cast(output[..., -1], "float32")
     wanted = ops.cast(truth, "float32")
@@ -54,10 +55,15 @@ def dice_loss(truth, output):
 
 
 def segmentation_loss(name: str, weights: tuple[float, float] = (1.0, 1.0)) -> Callable[[Any, Any], Any]:
-    """The loss called `name` in a schedule: ``cross_entropy``, ``dice`` or ``cross_entropy_dice`` (their sum)."""
-    if name == "dice":
-        return dice_loss
+    """The loss called `name` in a schedule: ``cross_entropy``, ``dice`` or ``cross_entropy_dice`` (their sum).
+
+    Its shape is (1,): Keras takes a scalar as it is, and divides only what it has to average by the number of GPUs
+    that share a batch, whose gradients it then adds up.
+    """
     cross_entropy = pixel_cross_entropy(weights)
-    if name == "cross_entropy":
-        return cross_entropy
-    return lambda truth, output: cross_entropy(truth, output) + dice_loss(truth, output)
+    terms = {"cross_entropy": [cross_entropy], "dice": [dice_loss], "cross_entropy_dice": [cross_entropy, dice_loss]}
+
+    def loss(truth, output):
+        return ops.reshape(sum(term(truth, output) for term in terms[name]), (1,))
+
+    return loss
