@@ -148,7 +148,7 @@ def _network_answers(loaded: LoadedModel, store: Store, test: pd.DataFrame) -> t
     """Probabilities without temperature, of the test images and of the same with their lungs blacked out."""
     raw, blacked_out = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
     known = bool(len(test)) and bool(test["has_lung_mask"].all())
-    for positions in _batches(test):
+    for positions in _batches(test["n"].to_numpy(int)):
         images = store.read("image", positions)
         raw.append(loaded.predict(images, calibrated=False))
         if known:
@@ -175,37 +175,51 @@ def simple_answers(
     tuple of (ndarray, float), or str
         Probabilities with the threshold, or a reason in words.
     """
+    test = parts["test"]
     share = float(parts["train"]["label"].to_numpy(bool).mean())
-    yield "majority_class", (np.full(len(parts["test"]), share), 0.5)
-    train = parts["train"]
-    if len(train) > controls.TRAIN_IMAGES:
-        train = train.sample(controls.TRAIN_IMAGES, random_state=seed).sort_values("n")
-    used = {"train": train, "validation": parts["validation"], "test": parts["test"]}
+    yield "majority_class", (np.full(len(test), share), 0.5)
+    used = {name: _some(parts[name], seed) for name in ("train", "validation")}
     labels = {name: rows["label"].to_numpy(bool) for name, rows in used.items()}
-    without = sum(int((~rows["has_lung_mask"].to_numpy(bool)).sum()) for rows in used.values())
-    names = [name for name in controls.LEFT if not without or name not in controls.NEED_LUNGS]
-    left = {name: _left(store, rows, names) for name, rows in used.items()}
+    all_rows = (*used.values(), test)
+    without = sum(int((~rows["has_lung_mask"].to_numpy(bool)).sum()) for rows in all_rows)
+    reasons = {}
     for name in controls.LEFT:
-        if name not in names:
-            yield name, f"{without} of {sum(map(len, used.values()))} images have no lung mask."
+        if without and name in controls.NEED_LUNGS:
+            reasons[name] = f"{without} of {sum(map(len, all_rows))} images have no lung mask."
         elif labels["train"].all() or not labels["train"].any():
-            yield name, "the training part has one class only."
-        else:
-            model = controls.simple_model(
-                left["train"][name], labels["train"], left["validation"][name], labels["validation"]
-            )
-            yield name, (model.predict_proba(left["test"][name])[:, 1] if len(parts["test"]) else np.zeros(0), 0.5)
+            reasons[name] = "the training part has one class only."
+    names = [name for name in controls.LEFT if name not in reasons]
+    left = {part: _left(store, rows, names) for part, rows in used.items()}
+    models = {
+        name: controls.simple_model(
+            left["train"][name], labels["train"], left["validation"][name], labels["validation"]
+        )
+        for name in names
+    }
+    said = {name: np.zeros(len(test)) for name in names}
+    for batch, positions in zip(_batches(np.arange(len(test))), _batches(test["n"].to_numpy(int)), strict=True):
+        for name, numbers in _left_of(store, positions, names).items():
+            said[name][batch] = models[name].predict_proba(numbers)[:, 1]
+    for name in controls.LEFT:
+        yield name, reasons[name] if name in reasons else (said[name], 0.5)
+
+
+def _some(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The rows, or as many as a simple model learns from."""
+    if len(rows) <= controls.TRAIN_IMAGES:
+        return rows
+    return rows.sample(controls.TRAIN_IMAGES, random_state=seed).sort_values("n")
 
 
 def _left(store: Store, rows: pd.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
     """What is left of the images for each control; one batch of images is in memory."""
-    left: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for positions in _batches(rows):
-        images = store.read("image", positions)
-        lungs = store.read("lung_mask", positions) > 0
-        for name in names:
-            left[name].append(controls.LEFT[name](images, lungs))
-    return {name: np.concatenate(blocks) if blocks else np.zeros((0, 0), np.float32) for name, blocks in left.items()}
+    blocks = [_left_of(store, positions, names) for positions in _batches(rows["n"].to_numpy(int))]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in names}
+
+
+def _left_of(store: Store, positions: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+    images, lungs = store.read("image", positions), store.read("lung_mask", positions) > 0
+    return {name: controls.LEFT[name](images, lungs) for name in names}
 
 
 def judge_masks(loaded: LoadedModel, store: Store, parts: dict[str, pd.DataFrame], mask: str, seed: int) -> Judged:
@@ -234,41 +248,44 @@ def judge_masks(loaded: LoadedModel, store: Store, parts: dict[str, pd.DataFrame
         "border_painter": controls.border_painter(usual),
         "mean_mask": controls.usual_mask(usual),
     }
-    scores: dict[str, list[dict[str, float | None]]] = {name: [] for name in (loaded.model_id, *painted)}
-    percents: dict[str, list[tuple[float | None, float | None]]] = {name: [] for name in scores}
+    measures = list(summary.MEASURES)
+    scores = {name: np.full((len(test), len(measures)), np.nan) for name in (loaded.model_id, *painted)}
+    percents = {name: np.full((len(test), 2), np.nan) for name in scores}
     geometry = list(_geometry(test))
-    for batch in _batches(test, np.arange(len(test))):
+    for batch in _batches(np.arange(len(test))):
         positions = test["n"].to_numpy(int)[batch]
         truth, lungs = (store.read(name, positions) > 0 for name in (mask, "lung_mask"))
         answers = loaded.predict(store.read("image", positions)) >= loaded.recipe["threshold"]
         for i, answer, wanted, lung in zip(batch, answers, truth, lungs, strict=True):
             window, spacing_mm = geometry[i]
             for name, found in ((loaded.model_id, answer), *painted.items()):
-                scores[name].append(summary.score_mask(found[window], wanted[window], spacing_mm))
-                percents[name].append((infection_percent(found, lung), infection_percent(wanted, lung)))
+                measured = summary.score_mask(found[window], wanted[window], spacing_mm)
+                scores[name][i] = [_number(measured[measure]) for measure in measures]
+                percents[name][i] = [_number(infection_percent(marked, lung)) for marked in (found, wanted)]
 
     per_image, rows = [], []
-    for name in scores:
-        table = pd.DataFrame(scores[name], columns=list(summary.MEASURES), dtype=float)
-        pairs = np.array(percents[name], float).reshape(-1, 2)
+    for name, values in scores.items():
+        table, pairs = pd.DataFrame(values, columns=measures), percents[name]
         present = (table["true_positive_px"] + table["false_negative_px"] > 0).to_numpy(bool)
-        found_rows = summary.mask_rows(part, table)
+        found_rows, told = summary.mask_rows(part, table), {}
         if mask == "infection_mask" and not np.isnan(pairs).any(axis=1).all():
             found_rows += summary.percent_rows(part, pairs, present)
             told = {"infection_percent": pairs[:, 0], "true_infection_percent": pairs[:, 1]}
-        else:
-            told = {}
         if name == loaded.model_id:
-            for measure, values in {**table, **told}.items():
-                per_image += _rows(test, measure, values)
+            for measure, column in {**table, **told}.items():
+                per_image += _rows(test, measure, column)
         rows += summary.named(found_rows, name, "model" if name == loaded.model_id else "control")
     return Judged(per_image, nearness.with_remarks(rows), [])
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value
 
 
 def mean_mask(store: Store, rows: pd.DataFrame, mask: str) -> np.ndarray:
     """Share of the images in `rows` whose mask holds each pixel, float64 (rows, columns)."""
     total = np.zeros((store.size, store.size), np.int64)
-    for positions in _batches(rows):
+    for positions in _batches(rows["n"].to_numpy(int)):
         total += (store.read(mask, positions) > 0).sum(axis=0)
     return total / max(1, len(rows))
 
@@ -285,9 +302,7 @@ def _geometry(test: pd.DataFrame) -> Iterator[tuple[tuple[slice, slice], tuple[f
             yield window, (float(down), float(across))
 
 
-def _batches(rows: pd.DataFrame, values: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Positions in the store (or `values`), a batch at a time."""
-    values = rows["n"].to_numpy(int) if values is None else values
+def _batches(values: np.ndarray) -> Iterator[np.ndarray]:
     return (values[start : start + BATCH] for start in range(0, len(values), BATCH))
 
 

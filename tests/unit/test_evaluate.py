@@ -11,8 +11,9 @@ import pytest
 from covidpipe.config import Recipe
 from covidpipe.errors import BadConfig, PatientLeak
 from covidpipe.io.files import to_table
+from covidpipe.metrics import controls
 from covidpipe.schemas import METRICS_IMAGES, METRICS_SUMMARY, RELIABILITY
-from covidpipe.stages.evaluate import judge_labels, judge_masks
+from covidpipe.stages.evaluate import judge_labels, judge_masks, simple_answers
 from covidpipe.training.labelled import labelled_parts
 
 
@@ -228,6 +229,21 @@ def test_a_temperature_mends_probabilities_and_neither_order_nor_answers():
         value(mended.summary, Network.model_id, "brier_before_temperature")["value"]
     )
     assert {row["temperature"] for row in mended.reliability} == {1.0, 2.0}
+
+
+def test_simple_models_learn_from_some_images_of_a_large_part(monkeypatch):
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2 == 0
+    images = np.where(labels[:, None, None], 200, 50).astype(np.uint8) + rng.integers(0, 9, (40, 16, 16), np.uint8)
+    rows = labelled(40, label=labels)
+    read = []
+    opened = store(image=images, lung_mask=np.ones_like(images))
+    counted = SimpleNamespace(read=lambda name, at: (read.extend(at), opened.read(name, at))[1], size=16)
+    monkeypatch.setattr(controls, "TRAIN_IMAGES", 10)
+    answers = dict(simple_answers(counted, {"train": rows, "validation": rows, "test": rows[:1]}, seed=3))
+    assert len(read) == 2 * (10 + 10 + 1)  # images and lungs
+    said, threshold = answers["thumbnail_8x8"]
+    assert (said >= threshold).tolist() == [True]
 
 
 def test_a_control_that_cannot_be_made_says_why():
