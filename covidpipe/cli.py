@@ -247,9 +247,9 @@ def _stage_commands(commands: Any) -> None:
         "shards", type=Path, nargs="+", metavar="SHARDS", help="the shards' tables in their order, or the folder of all"
     )
     command = stage("score", _score, "errors against true masks", "cohort", "--config", "--images", "--table", "--out")
-    command.add_argument("--masks", type=Path, nargs="+", required=True)
+    command.add_argument("--masks", type=Path, nargs="+", required=True, help="the shards' folders, or that of all")
     command = stage("report", _report, "one HTML page", "cohort", "--config", "--images", "--table", "--out")
-    command.add_argument("--masks", type=Path, nargs="*", default=[])
+    command.add_argument("--masks", type=Path, nargs="*", default=[], help="the shards' folders, or that of all")
     command.add_argument("--metrics", type=Path, nargs="*", default=[])
 
 
@@ -502,25 +502,30 @@ def _quantify(given: argparse.Namespace) -> None:
 
 def _collect(given: argparse.Namespace) -> None:
     config, cohort = _cohort_of(given)
-    from covidpipe.io.sources import shard_files
+    from covidpipe.io.shards import shard_folders
     from covidpipe.stages import collect
 
-    shards = shard_files(given.shards, "infection.parquet", given.images, config.shard_images)
-    collect.run(config, cohort, given.images, shards, given.out)
+    shards = shard_folders(given.shards, given.images, config.shard_images)
+    tables = [shard / "infection.parquet" if shard.is_dir() else shard for shard in shards]
+    collect.run(config, cohort, given.images, tables, given.out)
 
 
 def _score(given: argparse.Namespace) -> None:
     config, cohort = _cohort_of(given)
+    from covidpipe.io.shards import shard_folders
     from covidpipe.stages import score
 
-    score.run(config, cohort, given.images, given.table, given.masks, given.out)
+    masks = shard_folders(given.masks, given.images, config.shard_images)
+    score.run(config, cohort, given.images, given.table, masks, given.out)
 
 
 def _report(given: argparse.Namespace) -> None:
     config, cohort = _cohort_of(given)
+    from covidpipe.io.shards import shard_folders
     from covidpipe.stages import report
 
-    report.run(config, cohort, given.images, given.table, given.masks, given.out, given.metrics)
+    masks = shard_folders(given.masks, given.images, config.shard_images)
+    report.run(config, cohort, given.images, given.table, masks, given.out, given.metrics)
 
 
 if __name__ == "__main__":

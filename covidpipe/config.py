@@ -383,6 +383,12 @@ class Config(Section):
     limits: Limits = Field(default_factory=Limits)
     folds: int = Field(5, ge=2, description="folds of every split")
     shard_images: int = Field(512, ge=1, description="images of one shard, and so of one cluster job")
+    file_rows: int = Field(
+        5_000_000,
+        ge=1,
+        description="rows of infection.parquet; a larger table is the folder infection/, partitioned by cohort and "
+        "modality, with files of at most as many rows",
+    )
     report_cases: int = Field(12, ge=0, description="overlays shown in the report")
     tensorboard: bool = Field(False, description="write TensorBoard event files beside every network that is trained")
 

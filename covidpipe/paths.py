@@ -90,9 +90,19 @@ def cohort(config: Config, name: str) -> Path:
     return Path(own) if own is not None else Path(config.results) / "cohorts" / name
 
 
+def infection(folder: Path, *, large: bool) -> Path:
+    """The infection table in a cohort's folder: one file, or a folder of files if it is large."""
+    return folder / ("infection" if large else "infection.parquet")
+
+
 def shard(config: Config, name: str, index: int) -> Path:
     """Folder of one shard of a cohort."""
-    return cohort(config, name) / "shards" / f"{index:05d}"
+    return cohort(config, name) / "shards" / shard_name(index)
+
+
+def shard_name(index: int) -> str:
+    """A shard's folder among those of its cohort."""
+    return f"{index:05d}"
 
 
 def cohort_metrics(config: Config, name: str) -> Path:

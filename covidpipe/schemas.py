@@ -7,7 +7,8 @@ every write. Columns are appended, never renamed; `SCHEMA_VERSION` says so.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -870,17 +871,20 @@ def codebook(spec: TableSpec) -> list[dict[str, str]]:
     return [{"table": spec.name, "column": column.name, **column.facts} for column in spec.columns]
 
 
-def resource(spec: TableSpec, path: str) -> dict[str, Any]:
-    """A table as a resource of a Frictionless data package (specs.frictionlessdata.io, Tabular Data Resource).
+def resource(spec: TableSpec, path: str, told: Mapping[str, str | None] | None = None) -> dict[str, Any]:
+    """A file of a table as a resource of a Frictionless data package (specs.frictionlessdata.io, Data Resource).
 
     Parameters
     ----------
     spec : TableSpec
     path : str
         The file, relative to datapackage.json.
+    told : mapping of column to value, optional
+        Columns that the file's folders tell, and the file therefore does not hold.
     """
+    told = told or {}
     fields = []
-    for column in spec.columns:
+    for column in (column for column in spec.columns if column.name not in told):
         constraints: dict[str, Any] = {"required": not column.null_means}
         if column.values is not None and not pa.types.is_list(column.type):
             constraints["enum"] = list(column.values)
@@ -891,19 +895,24 @@ def resource(spec: TableSpec, path: str) -> dict[str, Any]:
         extra = {key: column.facts[key] for key in ("unit", "range", "null_means")}
         fields.append(described | extra | {"constraints": constraints})
     return {
-        "name": spec.name,
+        "name": re.sub(r"[^a-z0-9._-]+", "-", path.lower().removesuffix(".parquet")),
         "path": path,
         "format": "parquet",
         "mediatype": "application/vnd.apache.parquet",
         "description": spec.grain,
         # Readers that go through pandas meet nulls of numbers as nan.
-        "schema": {"fields": fields, "primaryKey": list(spec.key), "missingValues": ["", "nan"]},
+        "schema": {
+            "fields": fields,
+            "primaryKey": [name for name in spec.key if name not in told],
+            "missingValues": ["", "nan"],
+        },
+        **({"partition": dict(told)} if told else {}),
     }
 
 
 def _frictionless_type(kind: pa.DataType) -> str:
     if pa.types.is_list(kind):
-        return "array"
+        return "any"  # an "array" is JSON text there; what readers of Parquet make of a list is none
     if pa.types.is_boolean(kind):
         return "boolean"
     if pa.types.is_integer(kind):

@@ -174,6 +174,14 @@ def shard_count(images: str | Path, shard_images: int) -> int:
     return max(1, math.ceil(pq.read_metadata(images).num_rows / shard_images))
 
 
+def infection_table(config: Config, cohort: str, images: str | Path) -> Path:
+    """The cohort's infection table: a file or, if its image table says that it is large, a folder."""
+    import pyarrow.parquet as pq
+
+    rows = pq.read_metadata(images).num_rows * len(config.cohort_methods(cohort))
+    return paths.infection(paths.cohort(config, cohort), large=rows > config.file_rows)
+
+
 def listing(root: Path) -> str:
     """Hash of the names, sizes and times of the files below `root`: moves when images come, go or change."""
     found = []
@@ -273,6 +281,8 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
         }
     if stage == "report":
         return {**common, "cases": config.report_cases, "seed": config.seed, "root": str(config.source_root(cohort))}
+    if stage == "collect":  # what the crate tells beside this made predict or quantify run again
+        return {**common, "file_rows": config.file_rows}
     return common
 
 

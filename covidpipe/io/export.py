@@ -13,6 +13,7 @@ import pyarrow.csv
 
 from covidpipe.errors import UsageError
 from covidpipe.io.files import count_rows, read_pieces, replacing
+from covidpipe.io.validate import of_version
 from covidpipe.schemas import TableSpec, codebook
 
 SHEET_ROWS = 1_048_576  # of a worksheet, its heading included
@@ -60,6 +61,7 @@ def export(table: Path, spec: TableSpec, form: str, out: Path) -> int:
     UsageError
         A worksheet cannot hold so many rows.
     """
+    spec, _ = of_version(table, spec)
     writers: dict[str, Callable[[Path, TableSpec, Path], int]] = {"csv": _write_csv, "xlsx": _write_xlsx}
     with replacing(out) as partial:
         return writers[form](table, spec, partial)

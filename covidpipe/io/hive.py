@@ -11,8 +11,15 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from covidpipe import paths
 from covidpipe.io.files import NULL_FOLDER, RowGroups, in_order, replacing, with_codebook
 from covidpipe.schemas import TableSpec
+
+
+def infection_in(folder: Path) -> Path:
+    """The infection table in a cohort's `folder`: the file, or the folder of files, whichever is there."""
+    large = paths.infection(folder, large=True)
+    return large if large.is_dir() else paths.infection(folder, large=False)
 
 
 def write_dataset(folder: str | Path, pieces: Iterable[pa.Table], spec: TableSpec, file_rows: int) -> int:

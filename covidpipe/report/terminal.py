@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from covidpipe.io.files import read_frame
+import pandas as pd
+import pyarrow as pa
+
+from covidpipe.io.files import read_pieces
 from covidpipe.report.page import FORMATS
 from covidpipe.schemas import INFECTION
 
@@ -29,7 +32,7 @@ def table_head(table: Path, rows: int = 10) -> str:
     Parameters
     ----------
     table : Path
-        infection.parquet
+        infection.parquet, or the folder of a large table.
     rows : int
 
     Raises
@@ -37,8 +40,11 @@ def table_head(table: Path, rows: int = 10) -> str:
     BadTable
         The file is missing or no infection table.
     """
-    whole = read_frame(table, INFECTION)
-    head = whole.head(rows)
+    first, whole, measured = INFECTION.schema.empty_table(), 0, 0
+    for piece in read_pieces(table, INFECTION):
+        first = pa.concat_tables([first, piece.slice(0, rows - len(first)).cast(INFECTION.schema)])
+        whole, measured = whole + len(piece), measured + len(piece) - piece["infection_percent"].null_count
+    head = first.to_pandas(types_mapper=pd.ArrowDtype)
     cells = [[heading, *map(FORMATS[how], head[name].tolist())] for heading, name, how, _ in COLUMNS]
     widths = [max(map(len, column)) for column in cells]
     lines = [
@@ -48,9 +54,8 @@ def table_head(table: Path, rows: int = 10) -> str:
         ).rstrip()
         for line in zip(*cells, strict=True)
     ]
-    measured = int(whole["infection_percent"].notna().sum())
     lines.append(
-        f"{len(head):,} of {len(whole):,} rows, {len(COLUMNS)} of {len(whole.columns)} columns; "
+        f"{len(head):,} of {whole:,} rows, {len(COLUMNS)} of {len(INFECTION.columns)} columns; "
         f"{measured:,} rows have a percentage."
     )
     return "\n".join(lines)

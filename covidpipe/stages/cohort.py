@@ -16,6 +16,7 @@ from covidpipe import paths
 from covidpipe.config import Config, dump, parse
 from covidpipe.errors import CovidpipeError, UsageError
 from covidpipe.io.files import read_frame, write_text
+from covidpipe.io.hive import infection_in
 from covidpipe.report.terminal import table_head
 from covidpipe.schemas import METRICS_SUMMARY
 from covidpipe.workflow import cohort_models
@@ -164,13 +165,14 @@ def show(config: Config) -> None:
     """Print the head of each cohort's table, its error where the truth is known, and where everything is."""
     for name in config.cohorts:
         folder = paths.cohort(config, name)
-        print(f"\n{name}\n{table_head(folder / 'infection.parquet')}")
+        table = infection_in(folder)
+        print(f"\n{name}\n{table_head(table)}")
         summary = paths.cohort_metrics(config, name) / "summary.parquet"
         if summary.exists():
             print("\nagainst the true masks:")
             for row in read_frame(summary, METRICS_SUMMARY).to_dict("records"):
                 print(f"  {row['subject']:<24} {row['measure']:<24} {_interval(row)}")
-        print(f"\ntable   {_short(folder / 'infection.parquet')}\nreport  {_short(folder / 'report.html')}")
+        print(f"\ntable   {_short(table)}\nreport  {_short(folder / 'report.html')}")
 
 
 def _interval(row: dict) -> str:

@@ -2,28 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import hashlib
 import io
 import logging
+import shutil
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from covidpipe import __version__
+from covidpipe import __version__, paths
 from covidpipe.config import Config
-from covidpipe.errors import BadTable
-from covidpipe.io.files import file_sha256, read_table, write_json, write_pieces, write_table, write_text
+from covidpipe.crate import CRATE_FILE, MadeFile, UsedModel, process_run_crate
+from covidpipe.errors import BadTable, CovidpipeError
+from covidpipe.io.files import (
+    file_sha256,
+    parts,
+    read_json,
+    read_pieces,
+    read_table,
+    write_json,
+    write_pieces,
+    write_table,
+    write_text,
+)
+from covidpipe.io.hive import infection_in, write_dataset
 from covidpipe.provenance import run_record
 from covidpipe.quantify.patients import patient_counts, patient_rows
-from covidpipe.schemas import IMAGES, INFECTION, PATIENTS, REASONS, REJECTED, SCHEMA_VERSION, codebook, resource
+from covidpipe.schemas import (
+    IMAGES,
+    INFECTION,
+    PATIENTS,
+    REASONS,
+    REJECTED,
+    SCHEMA_VERSION,
+    TableSpec,
+    codebook,
+    resource,
+)
+from covidpipe.workflow import cohort_models
 
 log = logging.getLogger(__name__)
 
 TABLES = (INFECTION, PATIENTS, REJECTED)
+MODEL_COLUMNS = ("classifier_id", "lung_model_id", "infection_model_id")
+# What the crate tells of the config: what decides about the rows, and holds no path.
+SETTINGS = {"segment", "harmonize", "threshold", "tissue"}
+RECIPE = ("task", "model", "regime", "width", "image_size", "dataset", "protocol", "fold")
 NO_LONGER_READABLE = (
     "The file was read at ingest, but it had changed or was gone when the image was quantified: restore it, or ingest "
     "the cohort again."
@@ -33,7 +64,8 @@ NO_LONGER_READABLE = (
 def run(config: Config, cohort: str, images: Path, shards: list[Path], out: Path) -> None:
     """Write infection.parquet and its companions to the folder `out`.
 
-    Shards are read one at a time. The same shards give the same bytes of infection.parquet, however they were cut.
+    A table of more rows than ``file_rows`` becomes the folder ``infection`` instead, hive-partitioned. Shards are read
+    one at a time. The same shards give the same bytes of every table, however they were cut.
 
     Parameters
     ----------
@@ -51,45 +83,91 @@ def run(config: Config, cohort: str, images: Path, shards: list[Path], out: Path
         A row is missing, is there twice, or belongs to another image table: rows in are not rows out.
     """
     started = time.time()
-    table = read_table(images, IMAGES)
+    seen = image_columns(images)
     methods = sorted(config.cohort_methods(cohort))
     counts: list[pa.Table] = []
     gone: set[str] = set()
+    used: set[tuple[str, str]] = set()
 
     def pieces() -> Iterator[pa.Table]:
-        accepted = set(table.filter(table["accepted"])["image_id"].to_pylist())
-        for piece in whole(shards, table["image_id"].to_pylist(), methods, cohort):
+        for piece in whole(shards, seen["image_id"], methods, cohort):
             counts.append(patient_counts(piece))
-            gone.update(unreadable(piece) & accepted)
+            gone.update(unreadable(piece))
+            for name in MODEL_COLUMNS:
+                used.update((name, value) for value in pc.unique(piece[name]).to_pylist() if value is not None)
             yield piece
 
-    rows = write_pieces(out / "infection.parquet", pieces(), INFECTION)
+    large = len(seen) * len(methods) > config.file_rows
+    table = paths.infection(out, large=large)
+    rows = (
+        write_dataset(table, pieces(), INFECTION, config.file_rows)
+        if large
+        else write_pieces(table, pieces(), INFECTION)
+    )
+    remove(paths.infection(out, large=not large))
     write_table(out / "patients.parquet", patient_rows(counts), PATIENTS)
-    write_table(out / "rejected.parquet", rejected_rows(table, gone, cohort), REJECTED)
+    write_table(out / "rejected.parquet", rejected_rows(images, gone, cohort), REJECTED)
     write_text(out / "codebook.csv", codebook_csv())
     write_json(out / "datapackage.json", data_package(cohort, out))
+    record = run_record(
+        "collect",
+        seed=config.seed,
+        started=started,
+        cohort=cohort,
+        methods=methods,
+        images=len(seen),
+        rows=rows,
+        infection_sha256={str(part.path.relative_to(out)): file_sha256(part.path) for part in parts(table, INFECTION)},
+    )
+    write_json(out / "run.json", record)
     write_json(
-        out / "run.json",
-        run_record(
-            "collect",
-            seed=config.seed,
-            started=started,
+        out / CRATE_FILE,
+        process_run_crate(
             cohort=cohort,
-            methods=methods,
-            images=len(table),
-            rows=rows,
-            infection_sha256=file_sha256(out / "infection.parquet"),
+            version=__version__,
+            files=made_files(out),
+            models=used_models(config, cohort, used),
+            settings={"methods": methods, **config.model_dump(mode="json", include=SETTINGS)},
+            environment={"python": record["python"], **record["packages"]},
+            images=len(seen),
+            sources_sha256=digest_of(seen["source_sha256"]),
+            ended=datetime.now(UTC),
         ),
     )
-    log.info("%s: %d rows of %d images in %s", cohort, rows, len(table), out / "infection.parquet")
+    log.info("%s: %d rows of %d images in %s", cohort, rows, len(seen), table)
 
 
-def whole(shards: list[Path], image_ids: list[str], methods: list[str], cohort: str) -> Iterator[pa.Table]:
+def remove(table: Path) -> None:
+    """Remove the table of an earlier run that was smaller, or larger: there must not be two."""
+    if table.is_dir():
+        shutil.rmtree(table)
+    else:
+        table.unlink(missing_ok=True)
+
+
+def image_columns(images: Path) -> pa.Table:
+    """Which images there are, and of which files: the columns of the image table that fit into memory."""
+    names = ["image_id", "source_sha256"]
+    schema = pa.schema([(name, pa.string()) for name in names])
+    pieces = (piece.select(names).cast(schema) for piece in read_pieces(images, IMAGES))
+    return pa.concat_tables([schema.empty_table(), *pieces])
+
+
+def digest_of(hashes: pa.ChunkedArray) -> str:
+    """SHA-256 of the sorted hashes, one a line: the same for the same files, wherever they lie."""
+    digest = hashlib.sha256()
+    ordered = hashes.drop_null().take(pc.sort_indices(hashes.drop_null()))
+    for start in range(0, len(ordered), 2**16):
+        digest.update("".join(f"{value}\n" for value in ordered.slice(start, 2**16).to_pylist()).encode())
+    return digest.hexdigest()
+
+
+def whole(shards: list[Path], image_ids: pa.ChunkedArray, methods: list[str], cohort: str) -> Iterator[pa.Table]:
     """Tables of the shards, proven to hold every image of the cohort once by every method, in order."""
     done = 0
     for path in shards:
         piece = read_table(path, INFECTION)
-        here = image_ids[done : done + len(piece) // len(methods)]
+        here = image_ids.slice(done, len(piece) // len(methods)).to_pylist()
         wanted = [(cohort, image_id, method) for image_id in here for method in methods]
         found = list(zip(*(piece[name].to_pylist() for name in INFECTION.key), strict=True))
         if found != wanted:
@@ -114,13 +192,15 @@ def unreadable(piece: pa.Table) -> set[str]:
     return {image_id for image_id, reasons in rows if "unreadable" in reasons}
 
 
-def rejected_rows(images: pa.Table, gone: set[str], cohort: str) -> list[dict[str, Any]]:
+def rejected_rows(images: Path, gone: set[str], cohort: str) -> list[dict[str, Any]]:
     """Rows of REJECTED: what ingest refused, and what could no longer be read afterwards."""
-    refused = pc.or_(pc.invert(images["accepted"]), pc.is_in(images["image_id"], pa.array(sorted(gone), pa.string())))
+    lost = pa.array(sorted(gone), pa.string())
     rows = []
-    for row in images.filter(refused).to_pylist():
-        why = {"reason": "unreadable", "sentence": NO_LONGER_READABLE} if row["accepted"] else {}
-        rows.append({name: (row | why).get(name) for name in REJECTED.names} | {"cohort": cohort})
+    for piece in read_pieces(images, IMAGES):
+        refused = pc.or_(pc.invert(piece["accepted"]), pc.is_in(piece["image_id"], lost))
+        for row in piece.filter(refused).to_pylist():
+            why = {"reason": "unreadable", "sentence": NO_LONGER_READABLE} if row["accepted"] else {}
+            rows.append({name: (row | why).get(name) for name in REJECTED.names} | {"cohort": cohort})
     return rows
 
 
@@ -136,12 +216,13 @@ def codebook_csv() -> str:
 
 
 def data_package(cohort: str, folder: Path) -> dict[str, Any]:
-    """The Frictionless data package of the tables in `folder`."""
+    """The Frictionless data package of the tables in `folder`: a resource for each file."""
     resources = []
     for spec in TABLES:
-        path = folder / f"{spec.name}.parquet"
-        described = resource(spec, path.name)
-        resources.append(described | {"bytes": path.stat().st_size, "hash": f"sha256:{file_sha256(path)}"})
+        for part in parts(path_of(folder, spec), spec):
+            described = resource(spec, str(part.path.relative_to(folder)), part.told)
+            # Not `bytes`: frictionless compares it with what it read as text, which of Parquet is nothing.
+            resources.append(described | {"hash": f"sha256:{file_sha256(part.path)}"})
     return {
         "profile": "data-package",
         "name": cohort.lower(),
@@ -150,3 +231,37 @@ def data_package(cohort: str, folder: Path) -> dict[str, Any]:
         "description": f"Made by covidpipe {__version__}. Research use only; codebook.csv explains every column.",
         "resources": resources,
     }
+
+
+def path_of(folder: Path, spec: TableSpec) -> Path:
+    """Where a table of the cohort lies in its `folder`."""
+    return infection_in(folder) if spec is INFECTION else folder / f"{spec.name}.parquet"
+
+
+def made_files(folder: Path) -> list[MadeFile]:
+    """The tables of `folder` and what explains them, for the crate. run.json is not among them: it names folders."""
+    found = [
+        (folder / "codebook.csv", "Every column of every table, and every reason code."),
+        (folder / "datapackage.json", "The tables as a Frictionless data package."),
+    ]
+    for spec in TABLES:
+        text = f"Table `{spec.name}`: {spec.grain}."
+        found += [(part.path, text) for part in parts(path_of(folder, spec), spec)]
+    return [
+        MadeFile(str(path.relative_to(folder)), text, path.stat().st_size, file_sha256(path)) for path, text in found
+    ]
+
+
+def used_models(config: Config, cohort: str, used: set[tuple[str, str]]) -> list[UsedModel]:
+    """The networks that the table's rows name, with what their folders tell where they are still at hand."""
+    files: list[Path] = []
+    with contextlib.suppress(CovidpipeError):
+        files = cohort_models(config, cohort)
+    records = [read_json(file.parent / "run.json") for file in files if (file.parent / "run.json").exists()]
+    known = {f"{record['recipe']['model']}@{record['weights_sha256'][:12]}": record for record in records}
+    models = []
+    for column, model_id in sorted(used):
+        record = known.get(model_id)
+        recipe = record and {key: record["recipe"][key] for key in RECIPE if key in record["recipe"]}
+        models.append(UsedModel(model_id, column, record and record["weights_sha256"], recipe))
+    return models

@@ -11,7 +11,7 @@ import tiny_cohort as tiny
 
 from covidpipe.errors import BadTable
 from covidpipe.io import files
-from covidpipe.io.files import read_table, write_table
+from covidpipe.io.files import file_sha256, read_table, write_table
 from covidpipe.schemas import IMAGES, INFECTION, PATIENTS, REASONS, REJECTED
 from covidpipe.stages import collect
 
@@ -59,7 +59,8 @@ def test_tables_of_a_cohort(images, tmp_path):
         (image, method) for image in (tiny.HEALTHY, tiny.ILL, tiny.XRAY, tiny.BROKEN) for method in METHODS
     ]
     assert {path.name for path in out.iterdir()} == {
-        "infection.parquet", "patients.parquet", "rejected.parquet", "codebook.csv", "datapackage.json", "run.json"
+        "infection.parquet", "patients.parquet", "rejected.parquet", "codebook.csv", "datapackage.json", "run.json",
+        "ro-crate-metadata.json",
     }  # fmt: skip
     patients = read_table(out / "patients.parquet", PATIENTS).to_pylist()
     assert [(p["patient_id"], p["modality"], p["method"]) for p in patients] == [
@@ -137,9 +138,64 @@ def test_codebook_and_data_package_explain_every_column(images, tmp_path):
     package = json.loads((out / "datapackage.json").read_text())
     for spec, resource in zip((INFECTION, PATIENTS, REJECTED), package["resources"], strict=True):
         assert [field["name"] for field in resource["schema"]["fields"]] == spec.names
-        assert (out / resource["path"]).stat().st_size == resource["bytes"]
+        assert f"sha256:{file_sha256(out / resource['path'])}" == resource["hash"]
         assert all(explained[spec.name, name].endswith(".") for name in spec.names)
     assert all(explained["reasons", code] == text for code, text in REASONS.items())
     percent = next(f for f in package["resources"][0]["schema"]["fields"] if f["name"] == "infection_percent")
     assert percent["type"] == "number" and percent["unit"] == "%"
     assert percent["constraints"] == {"required": False, "minimum": 0, "maximum": 100}
+
+
+@pytest.fixture
+def large(images, tmp_path, monkeypatch):
+    """The folder of a cohort whose table is too large for one file."""
+    monkeypatch.setattr(files, "ROW_GROUP", 3)
+    write_table(tmp_path / "out" / "infection.parquet", [], INFECTION)  # of an earlier run, with fewer images
+    collect.run(tiny.config(tmp_path, file_rows=3), "c", images, write_shards(tmp_path, images, 3), tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_a_large_table_is_a_folder_with_the_same_rows(large, images, tmp_path):
+    assert not (large / "infection.parquet").exists(), "there are not two tables"
+    parts = sorted(str(path.relative_to(large / "infection")) for path in (large / "infection").rglob("*.parquet"))
+    assert parts == [
+        "cohort=c/modality=__HIVE_DEFAULT_PARTITION__/infection-00000.parquet",
+        "cohort=c/modality=ct/infection-00000.parquet",
+        "cohort=c/modality=ct/infection-00001.parquet",
+        "cohort=c/modality=xr/infection-00000.parquet",
+    ]
+    rows = read_table(large / "infection", INFECTION)
+    collect.run(tiny.config(tmp_path), "c", images, write_shards(tmp_path, images, 3), large)
+    assert not (large / "infection").exists()
+    assert rows.sort_by([(name, "ascending") for name in INFECTION.sort_by]) == read_table(
+        large / "infection.parquet", INFECTION
+    )
+
+
+def test_frictionless_finds_no_fault_in_the_package_nor_in_its_tables(images, large, tmp_path):
+    frictionless = pytest.importorskip("frictionless", reason="frictionless is not installed (`make env` does)")
+    collect.run(tiny.config(tmp_path), "c", images, write_shards(tmp_path, images, 3), tmp_path / "small")
+    for folder, tables in ((tmp_path / "small", 3), (large, 6)):
+        report = frictionless.validate(folder / "datapackage.json")
+        assert report.valid, report.flatten(["name", "rowNumber", "fieldName", "note"])
+        assert len(report.tasks) == tables
+
+
+def test_the_three_codebooks_say_the_same(images, tmp_path):
+    out = tmp_path / "out"
+    collect.run(tiny.config(tmp_path), "c", images, write_shards(tmp_path, images, 4), out)
+    with (out / "codebook.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    package = json.loads((out / "datapackage.json").read_text())
+    for spec, resource in zip(collect.TABLES, package["resources"], strict=True):
+        told = [row for row in rows if row["table"] == spec.name]
+        assert all(cell for row in told for cell in row.values()), "every column has all of it"
+        assert not any(cell[0] in "=+-@" for row in told for cell in row.values()), "no formula for a spreadsheet"
+        schema = pq.read_schema(out / f"{spec.name}.parquet")
+        assert json.loads(schema.metadata[b"codebook"]) == told
+        for row, field, described in zip(told, schema, resource["schema"]["fields"], strict=True):
+            facts = {key: row[key] for key in ("unit", "range", "null_means")}
+            assert facts == {key: field.metadata[key.encode()].decode() for key in facts}
+            assert facts == {key: described[key] for key in facts}
+            assert field.name == described["name"] == row["column"]
+            assert field.metadata[b"description"].decode() == described["description"] == row["text"]

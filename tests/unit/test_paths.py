@@ -76,6 +76,7 @@ def test_settings_move_with_what_matters_to_a_stage_only(demo):
     assert moved(report_cases=1) == {"report"}
     assert moved(folds=7) == {"split", "train", "evaluate"}
     assert moved(segment="all") == {"predict"}
+    assert moved(file_rows=9) == {"collect"}
     assert moved(threshold=demo.threshold.model_copy(update={"offset": 1.0})) == {"predict"}
     assert moved(tissue=Tissue(consolidation_hu=(-200, 50))) == {"quantify"}
     assert moved(limits=demo.limits.model_copy(update={"max_frames": 1})) == {"ingest"}

@@ -438,7 +438,7 @@ def test_the_terminal_shows_the_head_aligned(made):
     assert lines[0].split()[:6] == ["image", "patient", "slice", "modality", "method", "infection_percent"]
     ends = {line.index(method) for line, method in zip(lines[1:5], ("alom2020", "khan2020") * 2, strict=True)}
     assert ends == {lines[0].index("method")}
-    assert lines[-1] == "4 of 24 rows, 10 of 33 columns; 16 rows have a percentage."
+    assert lines[-1] == f"4 of 24 rows, 10 of {len(INFECTION.names)} columns; 16 rows have a percentage."
 
 
 def test_a_networks_test_shows_controls_in_words_and_its_reliability(made, tmp_path):

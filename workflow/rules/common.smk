@@ -170,7 +170,15 @@ def metrics_of_cohort(wildcards):
 
 
 def table_of_cohort(wildcards):
-    return paths.cohort(STUDY, wildcards.name) / "infection.parquet"
+    """The file, or the folder of a large table: how many rows there are is known once the images are ingested."""
+    return jobs.infection_table(
+        STUDY, cohort_name(wildcards), images_of_cohort(wildcards)
+    )
+
+
+def shards_folder(wildcards):
+    """One name for all shards: a command line holds no more than some thousands."""
+    return paths.shard(STUDY, cohort_name(wildcards), 0).parent
 
 
 def folders_of(key):
@@ -219,10 +227,16 @@ def all_cohorts():
         if jobs.has_truth(STUDY, name)
     ]
     return [
-        *(
-            folder / file
-            for folder in folders
-            for file in ("infection.parquet", "report.html")
-        ),
+        *(folder / "report.html" for folder in folders),
         *(folder / "summary.parquet" for folder in scores),
+    ]
+
+
+def all_tables(wildcards):
+    """Each cohort's infection table: its images are ingested before it is known whether it is a file or a folder."""
+    return [
+        jobs.infection_table(
+            STUDY, name, checkpoints.ingest.get(name=name).output.images
+        )
+        for name in STUDY.cohorts
     ]

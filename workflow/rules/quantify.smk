@@ -45,6 +45,7 @@ rule collect:
             category="Tables",
         ),
         package="{cohort_out}/datapackage.json",
+        crate="{cohort_out}/ro-crate-metadata.json",
         run="{cohort_out}/run.json",
     log:
         "{cohort_out}/logs/collect.log",
@@ -62,8 +63,19 @@ rule collect:
         config_file=CONFIG_FILE,
         cohort=cohort_name,
         out=subpath(output.table, parent=True),
+        shards=shards_folder,
     message:
         "Collecting the table of {params.cohort}"
     shell:
         "covidpipe collect {params.cohort} --config {params.config_file:q} --images {input.images:q} "
-        "--out {params.out:q} {input.shards:q} > {log:q} 2>&1"
+        "--out {params.out:q} {params.shards:q} > {log:q} 2>&1"
+
+
+# A table of more rows than the config's file_rows is a folder: `table_of_cohort` says which of the two rules is asked.
+use rule collect as collect_large with:
+    output:
+        table=directory("{cohort_out}/infection"),
+    log:
+        "{cohort_out}/logs/collect_large.log",
+    benchmark:
+        "{cohort_out}/benchmarks/collect_large.tsv"

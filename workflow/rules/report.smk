@@ -4,7 +4,7 @@
 rule report:
     input:
         images=images_of_cohort,
-        table="{cohort_out}/infection.parquet",
+        table=table_of_cohort,
         masks=shard_files("masks.zarr"),
         metrics=metrics_of_cohort,
     output:
@@ -28,7 +28,7 @@ rule report:
         settings=settings_of("report"),
         config_file=CONFIG_FILE,
         cohort=cohort_name,
-        masks=folders_of("masks"),
+        masks=shards_folder,
         metrics=folders_of("metrics"),
     message:
         "Writing the report of {params.cohort}"

@@ -23,7 +23,7 @@ rule score:
         code=code_of("score"),
         settings=settings_of("score"),
         config_file=CONFIG_FILE,
-        masks=folders_of("masks"),
+        masks=shards_folder,
         out=subpath(output.summary, parent=True),
     message:
         "Comparing {wildcards.name} with its true masks"
