@@ -22,6 +22,8 @@ class ImageRecord:
     slice_index : int, optional
     label : bool, optional
         True if the image shows what the dataset is labelled for (``DatasetSpec.positive``).
+    lesion_free : bool, optional
+        True if the dataset says that the lungs show no lesion of any kind; a false `label` alone does not say so.
     lung_mask_path, infection_mask_path : str, optional
         Relative to the dataset's folder.
     published_part : {"train", "test"}, optional
@@ -37,6 +39,7 @@ class ImageRecord:
     series: str | None = None
     slice_index: int | None = None
     label: bool | None = None
+    lesion_free: bool | None = None
     lung_mask_path: str | None = None
     infection_mask_path: str | None = None
     published_part: str | None = None

@@ -296,6 +296,12 @@ IMAGES = TableSpec(
             null_means="the authors' list is not known, or does not name the image",
         ),
         Column(
+            "lesion_free",
+            pa.bool_(),
+            "True if the dataset says that the lungs in the image show no lesion of any kind.",
+            null_means="the dataset does not say",
+        ),
+        Column(
             "orientation",
             _string,
             "How the file's pixels lie: where columns and rows run to (L\\P and L\\F as a radiologist sees them), or "

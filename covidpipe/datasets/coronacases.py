@@ -25,6 +25,7 @@ def records(root: Path) -> list[ImageRecord]:
                 series=volume,
                 slice_index=seen[volume],
                 label=int(row["infection_px"]) > 0,
+                lesion_free=int(row["infection_px"]) == 0,
                 lung_mask_path=f"lung/{row['file']}",
                 infection_mask_path=f"infection/{row['file']}",
                 modality="ct",

@@ -21,6 +21,7 @@ def records(root: Path) -> list[ImageRecord]:
             path=f"{row['split']}/{row['label']}/{row['file']}",
             patient=f"kermany/{row['patient_from_name']}",
             label=row["label"] == "PNEUMONIA",
+            lesion_free=row["label"] == "NORMAL",
             modality="xr",
             intensity="radiograph",
         )

@@ -40,6 +40,7 @@ def records(root: Path) -> list[ImageRecord]:
                 ImageRecord(
                     path=path,
                     label=kind == "infected",
+                    lesion_free=kind == "healthy",
                     infection_mask_path=mask,
                     published_part=part,
                     modality="ct",

@@ -22,6 +22,7 @@ def records(root: Path) -> list[ImageRecord]:
             series=f"medseg829/{row['volume']}",
             slice_index=int(row["slice"]) - 1,
             label=row["infected"] == "1",
+            lesion_free=row["infected"] == "0",
             lung_mask_path=f"lung/{row['file']}",
             infection_mask_path=f"infection/{row['file']}",
             modality="ct",

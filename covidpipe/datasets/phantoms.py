@@ -36,6 +36,7 @@ def records(root: Path) -> list[ImageRecord]:
                 series=row["series"] or None,
                 slice_index=int(index) if index else None,
                 label=LABELS[label],
+                lesion_free=None if LABELS[label] is None else not LABELS[label],
                 lung_mask_path=row["lung_mask"] or None,
                 infection_mask_path=row["infection_mask"] or None,
             )

@@ -1,4 +1,9 @@
-"""Infected regions by adaptive threshold inside the lung (Alom et al. 2020)."""
+"""Infected regions by a threshold inside the lung (Alom et al. 2020), in variants that were measured side by side.
+
+``adaptive`` is the paper's: only its idea is published. How far each variant is from radiologists' masks, and how much
+"infection" it finds where there is none, is measured by workflow/scripts/measure_threshold.py: see docs/threshold.md
+and `covidpipe.bias`.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +19,16 @@ ROUNDING = 1e-6
 
 
 def adaptive_threshold(image: np.ndarray, lung_mask: np.ndarray, settings: Threshold) -> np.ndarray:
-    """Mark the lung pixels that are brighter than the lung around them.
+    """Mark the lung pixels that are brighter than the lung: around them, or in the whole picture.
 
-    The local value is the mean of *lung* pixels in the window (a normalized convolution): the mediastinum and the chest
-    wall never enter it. The lung's rim is left out, because a mask's edge is always bright. Then specks are opened
-    away, small regions dropped and holes filled.
+    With ``adaptive`` or ``gaussian`` the level is the mean of *lung* pixels in a window (a normalized convolution): the
+    mediastinum and the chest wall never enter it. With ``otsu`` and ``vessel_suppressed`` it is the one level that
+    divides the lung's pixels best in two. The lung's rim is left out, because a mask's edge is always bright. Then
+    specks are opened away, small regions dropped and holes filled.
 
-    Only the idea is published. Two limits belong to it: vessels and the hilum are brighter than the lung around them
-    on healthy images too, and a lesion larger than the window raises its own local mean.
+    Vessels and the hilum are brighter than the lung around them on healthy images too, and a lesion larger than the
+    window raises its own local mean. ``vessel_suppressed`` therefore drops regions that are nowhere as thick as a
+    lesion, and lets those that stay grow back into bright lung, the rim included: lesions lie along the pleura.
 
     Parameters
     ----------
@@ -40,9 +47,14 @@ def adaptive_threshold(image: np.ndarray, lung_mask: np.ndarray, settings: Thres
     inner = cv2.erode(lung, disk(settings.erode_lung_px), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
     if not inner.any():
         return inner
-    found = inner & (image > local_value(image, inner, settings) + settings.offset + ROUNDING)
+    bright = image > local_value(image, inner, settings) + settings.offset + ROUNDING
+    found = inner & bright
     if settings.opening_radius:
         found = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, disk(settings.opening_radius)) > 0
+    if settings.local == "vessel_suppressed":
+        found = keep_thick(fill_holes(found) & inner, settings.vessel_radius_px)
+        found = grow(keep_large(found, settings.min_object_px), bright & lung_mask, settings.regrow_px)
+        return fill_holes(found) & lung_mask
     found = keep_large(found, settings.min_object_px)
     return fill_holes(found) & inner
 
@@ -62,14 +74,53 @@ def local_value(image: np.ndarray, inner: np.ndarray, settings: Threshold) -> np
     ndarray of float64, (rows, columns), or float
         Defined where `inner` is true.
     """
-    if settings.local == "otsu":
+    if settings.local in ("otsu", "vessel_suppressed"):
         values = image[inner]
         # one grey level alone has no two classes
-        return float(threshold_otsu(values)) if values.min() < values.max() else float(values[0])
+        return float(threshold_otsu(values)) if values.min() < values.max() else float(values.max())
     side = max(3, round(settings.window_share * max(image.shape)) | 1)  # odd, so that it has a center
     smooth = _gaussian if settings.local == "gaussian" else _box
     weight, total = smooth(inner.astype(np.float64), side), smooth(np.where(inner, image, 0).astype(np.float64), side)
     return np.divide(total, weight, out=np.zeros_like(total), where=inner)
+
+
+def keep_thick(mask: np.ndarray, radius: float) -> np.ndarray:
+    """Drop 8-connected regions in which no disk of `radius` pixels fits: vessels, fissures, walls of airways.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, (rows, columns)
+    radius : float
+        Compared with the distance to the nearest pixel outside of the region; 0 keeps all.
+
+    Returns
+    -------
+    ndarray of bool, (rows, columns)
+    """
+    inside = mask.astype(np.uint8)
+    number, labels = cv2.connectedComponents(inside, connectivity=8)
+    depth = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_5)
+    keep = np.zeros(number, bool)
+    keep[labels[depth >= max(radius, ROUNDING)]] = True
+    return keep[labels]
+
+
+def grow(mask: np.ndarray, within: np.ndarray, steps: int) -> np.ndarray:
+    """`mask` with what touches it inside `within`, `steps` pixels far (a geodesic dilation).
+
+    Parameters
+    ----------
+    mask, within : ndarray of bool, (rows, columns)
+    steps : int
+
+    Returns
+    -------
+    ndarray of bool, (rows, columns)
+    """
+    square = np.ones((3, 3), np.uint8)
+    for _ in range(steps):
+        mask = mask | ((cv2.dilate(mask.astype(np.uint8), square) > 0) & within)
+    return mask
 
 
 def _box(values: np.ndarray, side: int) -> np.ndarray:

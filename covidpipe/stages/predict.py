@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from covidpipe.bias import bias_text
 from covidpipe.config import Config
 from covidpipe.errors import BadInput
 from covidpipe.harmonize import Transform
@@ -84,6 +85,7 @@ def run(config: Config, cohort: str, images: Path, shard: int, out: Path) -> Non
             device=device_name(),
             cohort=cohort,
             shard=shard,
+            threshold_bias={modality: bias_text(config, modality) for modality in networks if "alom2020" in wanted[modality]},
             models={
                 modality: {task: network.model_id for task, network in of_task.items()}
                 for modality, of_task in networks.items()
