@@ -25,7 +25,7 @@ from covidpipe.io.files import read_json, write_json
 
 KINDS = ("login", "cpu", "gpu")
 LEAST_FREE_GIB = 5.0  # of results: a cohort of some thousand images with its masks
-MOST_SKEW = 5.0  # seconds between clocks: Snakemake compares times of files
+MOST_SKEW = 5.0  # seconds between a node's clock and the file server's
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ def run(config: Config, kind: str, *, out: Path | None, note: Path | None, answe
         read = {name: _read(file) for name, file in zip(KINDS, answers, strict=True)}
         if read["login"] is None:
             raise CovidpipeError(f"{answers[0]}: the login node's own answer cannot be read.")
-        times = {name: file.stat().st_mtime for name, file in zip(KINDS, answers, strict=True) if file.exists()}
-        found = compare(read, times)
+        found = compare(read)
         print(page(found))
         if any(finding.status == "wrong" for _, finding in found):
             raise CovidpipeError("this cluster is not ready.")
@@ -102,16 +101,8 @@ def look(config: Config, kind: str, note: dict[str, Any] | None, file: Path) -> 
     return facts | {"findings": [asdict(finding) for finding in findings]}
 
 
-def compare(answers: dict[str, dict[str, Any] | None], times: dict[str, float]) -> list[tuple[str, Finding]]:
-    """All findings by place, and what only a comparison shows.
-
-    Parameters
-    ----------
-    answers : dict of kind to answer
-        None where a node's file is not seen on the login node.
-    times : dict of kind to seconds
-        When the file was written, by the file server's clock as the login node sees it.
-    """
+def compare(answers: dict[str, dict[str, Any] | None]) -> list[tuple[str, Finding]]:
+    """All findings by place; `answers` has None where a node's file is not seen on the login node."""
     found: list[tuple[str, Finding]] = []
     login = answers["login"]
     assert login is not None
@@ -122,10 +113,6 @@ def compare(answers: dict[str, dict[str, Any] | None], times: dict[str, float]) 
             continue
         place = kind if kind == "login" or not answer["node"] else f"{kind} ({answer['node']})"
         found += [(place, Finding(**finding)) for finding in answer["findings"]]
-        skew = abs(times[kind] - answer["time"])
-        if skew > MOST_SKEW:
-            told = f"{skew:.0f} s apart from the file server's: tell your administrators; Snakemake compares file times"
-            found.append((place, Finding("warning", "clock", told)))
     return found
 
 
@@ -172,7 +159,11 @@ def _disk(results: Path, file: Path) -> list[Finding]:
         trial = file.with_name(f".{file.name}.{os.getpid()}.trial")
         trial.parent.mkdir(parents=True, exist_ok=True)
         trial.write_text("trial")
+        skew = abs(trial.stat().st_mtime - time.time())
         trial.unlink()
+        if skew > MOST_SKEW:
+            told = f"{skew:.0f} s apart from the file server's: tell your administrators; Snakemake compares file times"
+            findings.append(Finding("warning", "clock", told))
     except OSError as error:
         told = f"{file.parent} cannot be written: {error.strerror}. Set `results` in the config to a folder of yours"
         findings.append(Finding("wrong", "disk of the results", told))
@@ -236,13 +227,10 @@ def _given() -> list[Finding]:
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return [Finding("warning", "SLURM", "this is no SLURM job: run `snakemake --profile slurm preflight`")]
-    partition, account = (os.environ.get(f"SLURM_JOB_{word}", "?") for word in ("PARTITION", "ACCOUNT"))
-    memory = os.environ.get("SLURM_MEM_PER_NODE", "?")
-    findings = [
-        Finding(
-            "ok", "job", f"{job} in partition {partition}, account {account}, {memory} MB, {available_cores()} cores"
-        )
-    ]
+    given = slurm.given(job)
+    told = f"{job} in partition {given.get('Partition', '?')}, account {given.get('Account', '?')}"
+    told += f", {given.get('MinMemoryNode', '?')} of memory, {available_cores()} cores"
+    findings = [Finding("ok", "job", told)]
     asked = os.environ.get("SLURM_CPUS_PER_TASK", "")
     allowed = len(os.sched_getaffinity(0))
     if asked.isdigit() and int(asked) > allowed:

@@ -144,10 +144,15 @@ def hopeless(reason: str) -> str | None:
     return next((told for ending, told in HOPELESS_ENDINGS.items() if reason.endswith(ending)), None)
 
 
+def given(job: str) -> dict[str, str]:
+    """What the controller knows of a job, by its own words; nothing some minutes after the job's end."""
+    shown = ask("scontrol", "show", "job", "-o", job) or ""
+    return dict(re.findall(r"(\w+(?:/\w+)?)=(\S*)", shown))
+
+
 def ended(job: str) -> EndedJob:
     """What the controller, and where there is one the accounting, know of a job."""
-    shown = ask("scontrol", "show", "job", "-o", job) or ""
-    facts = dict(re.findall(r"(\w+(?:/\w+)?)=(\S*)", shown))
+    facts = given(job)
     accounted = (
         ask("sacct", "-X", "-n", "-P", "-j", job, "-o", "State,ExitCode,NodeList,Elapsed,Timelimit,ReqMem") or ""
     )
