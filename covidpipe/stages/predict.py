@@ -85,7 +85,9 @@ def run(config: Config, cohort: str, images: Path, shard: int, out: Path) -> Non
             device=device_name(),
             cohort=cohort,
             shard=shard,
-            threshold_bias={modality: bias_text(config, modality) for modality in networks if "alom2020" in wanted[modality]},
+            threshold_bias={
+                modality: bias_text(config, modality) for modality in networks if "alom2020" in wanted[modality]
+            },
             models={
                 modality: {task: network.model_id for task, network in of_task.items()}
                 for modality, of_task in networks.items()
