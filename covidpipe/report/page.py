@@ -288,7 +288,10 @@ def models_used(infection: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def public_config(config: Config, cohort: str) -> str:
-    """The config as YAML, without other cohorts and with every path as `…`: a folder's name may name a person."""
+    """The config as YAML, with every path as `…`, for a folder's name may name a person.
+
+    What the study does not use is left out: other cohorts, schedules of no recipe, where ImageNet weights come from.
+    """
 
     def without_paths(value: Any) -> Any:
         if isinstance(value, dict):
@@ -301,6 +304,9 @@ def public_config(config: Config, cohort: str) -> str:
     settings = config.model_dump(mode="json")
     settings["datasets"] = dict.fromkeys(settings["datasets"], "…")
     settings["cohorts"] = {name: item for name, item in settings["cohorts"].items() if name == cohort}
+    followed = {recipe.schedule for recipe in config.training.values()}
+    settings["schedules"] = {name: item for name, item in settings["schedules"].items() if name in followed}
+    del settings["pretrained"]
     return yaml.safe_dump(without_paths(settings), sort_keys=False, allow_unicode=True)
 
 
