@@ -392,9 +392,13 @@ METHODS: dict[str, MethodSpec] = {
     "alom2020": MethodSpec(
         "alom2020",
         {"ct": ("segment_lungs",), "xr": ("segment_lungs",)},
-        "Alom et al. 2020: NABLA-3 lungs, morphological refinement, adaptive threshold inside the lung",
+        "Alom et al. 2020: NABLA-3 lungs, morphological refinement, a threshold inside the lung",
     ),
 }
+
+# Classes of a patient's infection percentage, each at the place of its score; where they come from and end is told in
+# covidpipe/quantify/severity.py.
+SEVERITY: tuple[str, ...] = ("0", "<5", "5-25", "26-49", "50-75", ">75")
 
 # Small trained defaults in covidpipe/weights/{name}/: task and modality of each.
 SHIPPED: dict[str, tuple[str, str]] = {

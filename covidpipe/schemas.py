@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from covidpipe.errors import BadTable
+from covidpipe.registry import SEVERITY
 
 INF = float("inf")
 SCHEMA_VERSION = "1.2.0"
@@ -584,10 +585,126 @@ PATIENTS = TableSpec(
         Column(
             "infection_percent",
             pa.float64(),
-            "100 x infected_px / lung_px: the slices' percentages weighted by lung area.",
+            "Infected area over lung area, all images taken together: the images' percentages weighted by lung area.",
             "%",
             (0, 100),
             null_means="no image of the patient has lung and a percentage",
+        ),
+        Column(
+            "weighted_by",
+            _string,
+            "What areas were counted in: mm2 where every image tells its pixel spacing, else px.",
+            values=("mm2", "px"),
+            null_means="no image of the patient has lung and a percentage",
+        ),
+        Column("images_warned", pa.int32(), "Images with a percentage whose qc_status is warning.", between=(0, INF)),
+        Column(
+            "right_lung_percent",
+            pa.float64(),
+            "infection_percent of the patient's right lung.",
+            "%",
+            (0, 100),
+            null_means="no image shows a right lung and tells it from the left",
+        ),
+        Column(
+            "left_lung_percent",
+            pa.float64(),
+            "infection_percent of the patient's left lung.",
+            "%",
+            (0, 100),
+            null_means="no image shows a left lung and tells it from the right",
+        ),
+        Column(
+            "ggo_percent",
+            pa.float64(),
+            "Ground glass as a share of the lung, weighted like infection_percent.",
+            "%",
+            (0, 100),
+            null_means="an image with lung is not in Hounsfield units, or there is none",
+        ),
+        Column(
+            "consolidation_percent",
+            pa.float64(),
+            "Consolidation as a share of the lung, weighted like infection_percent.",
+            "%",
+            (0, 100),
+            null_means="an image with lung is not in Hounsfield units, or there is none",
+        ),
+        Column(
+            "max_image_percent",
+            pa.float64(),
+            "Highest infection_percent among the images with at least a tenth of the lung area of the largest.",
+            "%",
+            (0, 100),
+            null_means="no image of the patient has lung and a percentage",
+        ),
+        Column(
+            "max_image_id",
+            _string,
+            "The image of max_image_percent.",
+            null_means="no image of the patient has lung and a percentage",
+        ),
+        Column(
+            "severity_class",
+            _string,
+            "Class of infection_percent, in percent: the scores 0 to 5 that Pan et al. 2020 "
+            "(doi:10.1148/radiol.2020200370) give to each lobe, here given to both lungs together.",
+            values=SEVERITY,
+            null_means="not a CT, or infection_percent is null",
+        ),
+        Column(
+            "days_since_first_study",
+            pa.int32(),
+            "Days since the patient's first study among the images read together.",
+            "d",
+            (0, INF),
+            null_means="the date of the study is not known",
+        ),
+        Column("series", pa.int32(), "Series that the images with a percentage belong to.", between=(0, INF)),
+        Column(
+            "volume_status",
+            _string,
+            "Whether there are volumes: of an evenly spaced series (regular), with up to a tenth of its slices missing "
+            "and bridged from their neighbors (bridged); or why there are none.",
+            values=("regular", "bridged", "no_spacing", "irregular", "missing_slices"),
+            null_means="not a CT",
+        ),
+        Column(
+            "volume_series_id",
+            _string,
+            "The one series that the volumes are of: the one with most slices measured, since the others show the same "
+            "lungs again.",
+            null_means="no series, or not a CT",
+        ),
+        Column(
+            "volume_slices",
+            pa.int32(),
+            "Slices of that series that were measured, those without lung included.",
+            between=(0, INF),
+            null_means="no series, or not a CT",
+        ),
+        Column(
+            "volume_slices_missing",
+            pa.int32(),
+            "Slices of that series that were refused, or are absent between the others.",
+            between=(0, INF),
+            null_means="the series has no even spacing, or there is none",
+        ),
+        Column(
+            "slice_spacing_mm",
+            pa.float64(),
+            "Distance of the slices of that series.",
+            "mm",
+            (0, INF),
+            null_means="not known, or not a CT",
+        ),
+        Column("lung_ml", pa.float64(), "Volume of the lung.", "ml", (0, INF), null_means="see volume_status"),
+        Column("infected_ml", pa.float64(), "Volume of infected lung.", "ml", (0, INF), null_means="see volume_status"),
+        Column(
+            "lung_covered",
+            pa.bool_(),
+            "True if the outermost slices show next to no lung; if not, the volumes are of the part that was imaged.",
+            null_means="there are no volumes, or no lung",
         ),
     ),
 )

@@ -9,7 +9,7 @@ import io
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from covidpipe.io.files import (
 )
 from covidpipe.io.hive import infection_in, write_dataset
 from covidpipe.provenance import run_record
-from covidpipe.quantify.patients import patient_counts, patient_rows
+from covidpipe.quantify.patients import OF_IMAGES, Patients
 from covidpipe.schemas import (
     IMAGES,
     INFECTION,
@@ -85,13 +85,14 @@ def run(config: Config, cohort: str, images: Path, shards: list[Path], out: Path
     started = time.time()
     seen = image_columns(images)
     methods = sorted(config.cohort_methods(cohort))
-    counts: list[pa.Table] = []
+    patients = Patients()
+    told = Rows(images, OF_IMAGES)
     gone: set[str] = set()
     used: set[tuple[str, str]] = set()
 
     def pieces() -> Iterator[pa.Table]:
         for piece in whole(shards, seen["image_id"], methods, cohort):
-            counts.append(patient_counts(piece))
+            patients.add(piece, told.take(len(piece) // len(methods)))
             gone.update(unreadable(piece))
             for name in MODEL_COLUMNS:
                 used.update((name, value) for value in pc.unique(piece[name]).to_pylist() if value is not None)
@@ -105,7 +106,7 @@ def run(config: Config, cohort: str, images: Path, shards: list[Path], out: Path
         else write_pieces(table, pieces(), INFECTION)
     )
     remove(paths.infection(out, large=not large))
-    write_table(out / "patients.parquet", patient_rows(counts), PATIENTS)
+    write_table(out / "patients.parquet", patients.rows(), PATIENTS)
     write_table(out / "rejected.parquet", rejected_rows(images, gone, cohort), REJECTED)
     write_text(out / "codebook.csv", codebook_csv())
     write_json(out / "datapackage.json", data_package(cohort, out))
@@ -151,6 +152,21 @@ def image_columns(images: Path) -> pa.Table:
     schema = pa.schema([(name, pa.string()) for name in names])
     pieces = (piece.select(names).cast(schema) for piece in read_pieces(images, IMAGES))
     return pa.concat_tables([schema.empty_table(), *pieces])
+
+
+class Rows:
+    """Some columns of the image table, read on as they are asked for."""
+
+    def __init__(self, images: Path, names: Sequence[str]):
+        self._pieces = (piece.select(list(names)) for piece in read_pieces(images, IMAGES))
+        self._waiting = pa.table({name: pa.array([], IMAGES.schema.field(name).type) for name in names})
+
+    def take(self, number: int) -> pa.Table:
+        """The next `number` rows, or those that are left."""
+        while len(self._waiting) < number and (piece := next(self._pieces, None)) is not None:
+            self._waiting = pa.concat_tables([self._waiting, piece.cast(self._waiting.schema)])
+        taken, self._waiting = self._waiting.slice(0, number), self._waiting.slice(number)
+        return taken
 
 
 def digest_of(hashes: pa.ChunkedArray) -> str:

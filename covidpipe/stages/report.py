@@ -19,7 +19,7 @@ from covidpipe.io.files import read_table, write_text
 from covidpipe.io.read import read_image
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import INDEX, open_store
-from covidpipe.quantify.patients import patient_counts, patient_rows
+from covidpipe.quantify.patients import Patients
 from covidpipe.report import overlays, page
 from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, METRICS_SUMMARY, RELIABILITY
 
@@ -69,9 +69,10 @@ def run(
         case | _picture(config, root, sources[case["image_id"]], found.get((case["image_id"], case["method"])))
         for case in chosen.to_dict("records")
     ]
-    patients = patient_rows([patient_counts(infection)])
+    patients = Patients()
+    patients.add(infection, seen)
     summaries = [(_heading(folder), *_measured(folder)) for folder in metrics]
-    write_text(out, page.render(config, cohort, seen, infection, patients, cases, summaries))
+    write_text(out, page.render(config, cohort, seen, infection, patients.rows(), cases, summaries))
     log.info("report of %s: %d rows, %d pictures", cohort, len(infection), sum(bool(c["picture"]) for c in cases))
 
 

@@ -15,8 +15,8 @@ from covidpipe.io import orientation
 from covidpipe.io.files import read_table
 from covidpipe.io.store import write_store
 from covidpipe.phantoms import Phantom, phantom_volume
-from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX
-from covidpipe.stages import ingest, phantoms, quantify
+from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, PATIENTS
+from covidpipe.stages import collect, ingest, phantoms, quantify
 
 SIZE, SLICES, CUT = 96, 6, 6  # rows that are cut off the top, so that turned pictures have another shape
 ROW_MM, COLUMN_MM = 3.9, 4.3
@@ -139,6 +139,34 @@ def test_dicom_whichever_way_it_lies(phantom, truth, tmp_path, lies, position):
 def test_nifti_whichever_way_it_lies(phantom, truth, tmp_path, codes):
     write_nifti(tmp_path / "in", phantom, codes)
     assert_true(quantified(tmp_path, phantom), truth)
+
+
+def test_a_patients_volumes_and_percentages(phantom, truth, tmp_path):
+    """From files to patients.parquet: the worked example of docs/table.md."""
+    write_dicoms(tmp_path / "in", phantom, "R\\P", "FFS")
+    quantified(tmp_path, phantom)
+    config = Config.model_validate({"cohorts": {"c": {"path": str(tmp_path / "in"), "methods": ["alom2020"]}}})
+    collect.run(config, "c", tmp_path / "images.parquet", [tmp_path / "infection.parquet"], tmp_path / "out")
+    (row,) = read_table(tmp_path / "out" / "patients.parquet", PATIENTS).to_pylist()
+    lung, infection, left = (
+        mask[:, CUT:] for mask in (phantom.lung_mask, phantom.infection_mask, phantom.left_lung_mask)
+    )
+    voxel_ml = ROW_MM * COLUMN_MM * phantom.spacing_mm[0] / 1000
+    wanted = {
+        "lung_ml": lung.sum() * voxel_ml,
+        "infected_ml": infection.sum() * voxel_ml,
+        "infection_percent": 100 * infection.sum() / lung.sum(),
+        "left_lung_percent": 100 * (infection & left).sum() / left.sum(),
+        "right_lung_percent": 100 * (infection & ~left).sum() / (lung & ~left).sum(),
+        "slice_spacing_mm": phantom.spacing_mm[0],
+        "max_image_percent": max(r["infection_percent"] for r in truth if r["lung_px"] > 0.1 * lung.sum((1, 2)).max()),
+    }
+    for name, value in wanted.items():
+        assert row[name] == pytest.approx(value, rel=1e-5), name
+    assert (row["volume_status"], row["volume_slices"], row["lung_covered"]) == ("regular", SLICES, True)
+    assert row["images"] == sum(r["infection_percent"] is not None for r in truth)
+    slices = [r["infection_percent"] for r in truth if r["infection_percent"] is not None]
+    assert abs(np.mean(slices) - row["infection_percent"]) > 1  # the mean of slices is another number
 
 
 def test_units_that_can_no_longer_be_read_are_null_with_a_reason(phantom, truth, tmp_path):
