@@ -49,14 +49,17 @@ class Largest:
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """One line of squeue. `name` is the id of the Snakemake run, `comment` what the plugin says of the job."""
+    """One line of squeue. `name` is the id of the Snakemake run, `comment` what the plugin says of the job.
+
+    `restarts` counts how often SLURM itself queued it again: after preemption, or because its node was lost.
+    """
 
     id: str
     state: str
     reason: str
     name: str
     node: str
-    elapsed: str
+    restarts: int
     comment: str
 
 
@@ -126,9 +129,25 @@ def largest() -> Largest:
 def queued(*, name: str | None = None, ids: Iterable[str] = ()) -> list[QueuedJob]:
     """Jobs of a run that wait or run, or those of `ids`."""
     chosen = ["--name", name] if name is not None else ["--jobs", ",".join(ids)]
-    listed = ask("squeue", "-h", "-t", "PD,R,CG,CF,S,PR", "-o", "%i|%T|%r|%j|%N|%M|%k", *chosen)
-    rows = [line.split("|", 6) for line in (listed or "").splitlines()]
-    return [QueuedJob(*row) for row in rows if len(row) == 7]
+    columns = "JobArrayID:|,State:|,Reason:|,Name:|,NodeList:|,RestartCnt:|,Comment:|"
+    listed = ask("squeue", "--noheader", "--states=PD,R,CG,CF,S,PR,RQ", "-O", columns, *chosen)
+    rows = [line.split("|") for line in (listed or "").splitlines()]
+    return [
+        QueuedJob(job, state, reason, run, node, int(restarts), comment)
+        for job, state, reason, run, node, restarts, comment in (row[:7] for row in rows if len(row) > 6)
+        if restarts.isdigit()
+    ]
+
+
+def silent() -> bool:
+    """True if there is a SLURM here and its controller does not answer."""
+    return shutil.which("scontrol") is not None and "is UP" not in (ask("scontrol", "ping") or "")
+
+
+def lost_nodes() -> str:
+    """Nodes that are down or drained now, with the reason that was given for each."""
+    listed = ask("sinfo", "--noheader", "-R", "-o", "%n (%E)") or ""
+    return ", ".join(dict.fromkeys(line.strip() for line in listed.splitlines() if line.strip()))
 
 
 def hopeless(reason: str) -> str | None:

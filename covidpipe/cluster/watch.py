@@ -17,7 +17,7 @@ from covidpipe.config import Config
 SUBMITTED = re.compile(r"^Job (\S+) has been submitted with SLURM jobid (\S+) \(log: (.+)\)\.$")
 SLURM_RUN = re.compile(r"^SLURM run ID: (\S+)$", re.MULTILINE)
 SBATCH_SAID = re.compile(r"error message was '(.*?)'", re.DOTALL)
-LOOK_EVERY = 30  # seconds between looks at jobs that wait
+LOOK_EVERY = 15  # seconds between looks at SLURM's queue
 CANCELLING = 60  # seconds that the jobs of a run that was killed are given to end
 
 
@@ -148,22 +148,27 @@ class Watch(logging.Handler):
         group = self.groups.get(ids[0])
         return "" if group is None else slurm.refusal(*asked(_of_group(group))) or "sbatch failed."
 
-    # --- Waiting --------------------------------------------------------------------------------------------------
+    # --- Queue ----------------------------------------------------------------------------------------------------
 
-    def look_after_waiting(self) -> None:
-        """Tell, once each, of jobs that will wait for ever; until `end`."""
-        told: set[str] = set()
+    def look_after_jobs(self) -> None:
+        """Tell, once each, of what SLURM does with jobs and Snakemake does not say; until `end`."""
+        told: set[tuple[str, str]] = set()
+        away = False
         while not self._over.wait(LOOK_EVERY):
-            for job in slurm.queued(name=self.slurm_run):
-                why = slurm.hopeless(job.reason) if job.state == "PENDING" else None
-                if job.state == "PREEMPTED":
-                    why = "was preempted, and SLURM does not start it again: stop with Ctrl-C and run the same command"
-                if why is not None and job.id not in told:
-                    told.add(job.id)
-                    self.logger.warning(
-                        f"covidpipe: SLURM job {job.id} ({job.comment}) {why} ({job.reason}). It will wait for ever: "
-                        f"change {faults.PROFILE}, then Ctrl-C and the same command again."
-                    )
+            queue = slurm.queued(name=self.slurm_run)
+            if not queue and slurm.silent() != away:
+                away = not away
+                self.logger.warning(
+                    "covidpipe: SLURM's controller does not answer. Jobs run on; Snakemake waits until it is back."
+                    if away
+                    else "covidpipe: SLURM's controller is back."
+                )
+            for job in queue:
+                away = False
+                for news in filter(None, (_waits_for_ever(job), _was_restarted(job))):
+                    if (job.id, news) not in told:
+                        told.add((job.id, news))
+                        self.logger.warning(f"covidpipe: SLURM job {job.id} ({job.comment}) {news}")
 
     # --- End ------------------------------------------------------------------------------------------------------
 
@@ -182,6 +187,27 @@ class Watch(logging.Handler):
                 self.logger.error(f"{title}:\n  " + "\n  ".join(sentences[:10]) + more)
         if state == "failed":
             self.logger.error("The same command goes on from what is done.")
+
+
+def _waits_for_ever(job: slurm.QueuedJob) -> str | None:
+    if job.state == "PREEMPTED":
+        return "was preempted and SLURM does not start it again: stop with Ctrl-C and run the same command."
+    why = slurm.hopeless(job.reason) if job.state == "PENDING" else None
+    if why is None:
+        return None
+    return (
+        f"{why} ({job.reason}). It will wait for ever: change {faults.PROFILE}, then Ctrl-C and the same command again."
+    )
+
+
+def _was_restarted(job: slurm.QueuedJob) -> str | None:
+    if not job.restarts:
+        return None
+    nodes = slurm.lost_nodes()
+    return (
+        f"was queued again by SLURM (time {job.restarts}): it was preempted, or its node was lost"
+        f"{f'; out of service now: {nodes}' if nodes else ''}. Nothing is to be done; SLURM waits two minutes with it."
+    )
 
 
 _watch: Watch | None = None
@@ -207,7 +233,7 @@ def start(config: Config, logs: list[str], logger: logging.Logger) -> None:
     _watch = Watch(file, Path(config.results), first, logger)
     logger.addHandler(_watch)
     if found:
-        threading.Thread(target=_watch.look_after_waiting, name="waiting jobs", daemon=True).start()
+        threading.Thread(target=_watch.look_after_jobs, name="look after jobs", daemon=True).start()
 
 
 def end(state: str) -> None:

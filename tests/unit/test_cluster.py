@@ -73,10 +73,10 @@ def test_the_most_that_a_job_may_ask_is_asked_once_for_all_jobs_of_a_run(said, w
 
 
 def test_waiting_jobs_that_will_never_start_are_told_apart(commands):
-    commands("squeue", "7|PENDING|PartitionTimeLimit|run||0:00|rule_x\n8|RUNNING|None|run|g1|2:10|a|b")
+    commands("squeue", "7|PENDING|PartitionTimeLimit|run||0|rule_x|\n8|RUNNING|None|run|g1|2|rule_y|")
     waiting, running = slurm.queued(name="run")
     assert slurm.hopeless(waiting.reason) and waiting.node == ""
-    assert running.comment == "a|b" and slurm.hopeless(running.reason) is None
+    assert (running.comment, running.restarts) == ("rule_y", 2) and slurm.hopeless(running.reason) is None
     assert all(slurm.hopeless(reason) is None for reason in ("Resources", "Priority", "Dependency", "BeginTime"))
 
 
@@ -202,8 +202,9 @@ class Group(list):
 
 
 @pytest.fixture
-def said(config, tmp_path, commands):
+def said(config, tmp_path, commands, monkeypatch):
     """A logger like Snakemake's with a watch on it, and what was said."""
+    monkeypatch.setattr(watch, "LOOK_EVERY", 0.02)
     logger, lines = logging.getLogger(f"test {tmp_path}"), []
     logger.setLevel(logging.INFO)
     logger.addHandler(type("Lines", (logging.Handler,), {"emit": lambda self, record: lines.append(record.msg)})())
@@ -277,9 +278,36 @@ def test_the_watch_never_stands_in_snakemakes_way(said):
     assert not any(str(line).startswith("covidpipe") for line in lines)
 
 
+def test_what_slurm_does_with_waiting_jobs_is_told_once(said, commands):
+    _, lines = said
+
+    def wait_for(words):
+        end = time.monotonic() + 20
+        while words not in "\n".join(map(str, lines)):
+            assert time.monotonic() < end, (words, lines)
+            time.sleep(0.02)
+
+    squeue = "7|PENDING|PartitionTimeLimit|run-9||0|rule_a|\n8|PENDING|BeginTime|run-9||1|rule_b|"
+    commands("sinfo", "g2 (broken fan)")
+    commands("squeue", squeue + "\n9|PREEMPTED|None|run-9|g1|0|rule_c|\n10|PENDING|Priority|run-9||0|rule_d|")
+    wait_for("job 9 ")
+    time.sleep(0.2)  # for a second look
+    commands("scontrol", "Slurmctld(primary) at x is DOWN")
+    commands("squeue", "")
+    wait_for("does not answer")
+    commands("scontrol", "Slurmctld(primary) at x is UP")
+    wait_for("is back")
+    watch.end("done")
+    text = "\n".join(map(str, lines))
+    assert "SLURM job 7 (rule_a) asks for more time than its partition allows" in text
+    assert "SLURM job 8 (rule_b) was queued again by SLURM (time 1)" in text and "g2 (broken fan)" in text
+    assert "SLURM job 9 (rule_c) was preempted and SLURM does not start it again" in text and "job 10" not in text
+    assert text.count("job 7") == 1 and text.count("controller does not answer") == 1
+
+
 def test_jobs_of_a_run_that_was_killed_are_cancelled_before_the_next(config, commands, tmp_path):
     write(config, birth="1")
-    commands("squeue", "7|RUNNING|None|run-1|g1|2:10|rule_predict")
+    commands("squeue", "7|RUNNING|None|run-1|g1|0|rule_predict|")
     left = tmp_path / "commands" / "squeue"
     commands("scancel", "")
     scancel = tmp_path / "commands" / "scancel"
@@ -295,7 +323,7 @@ def test_jobs_of_a_run_that_was_killed_are_cancelled_before_the_next(config, com
 @pytest.mark.parametrize("start", [{}, {"host": "elsewhere", "birth": "1"}, {"slurm_run": None, "birth": "1"}])
 def test_jobs_of_a_run_that_may_still_be_watched_are_left_alone(start, config, commands, caplog):
     write(config, **start)
-    commands("squeue", "7|RUNNING|None|run-1|g1|2:10|rule_predict")
+    commands("squeue", "7|RUNNING|None|run-1|g1|0|rule_predict|")
     commands("scancel", "")
     watch.start(config, [], logging.getLogger("left alone"))
     watch.end("done")
@@ -365,7 +393,7 @@ def test_the_end_is_expected_from_what_this_run_got_done(half_done, commands):
 
 def test_running_waiting_and_failed_jobs_are_told_with_their_reasons(half_done, commands, capsys):
     config, _ = half_done
-    commands("squeue", "17|RUNNING|None|r|g1|1|c\n18|PENDING|PartitionTimeLimit|r||1|c\n19|PENDING|Priority|r||1|c")
+    commands("squeue", "17|RUNNING|None|r|g1|0|c|\n18|PENDING|PartitionTimeLimit|r||0|c|\n19|PENDING|Priority|r||0|c|")
     submitted = [{"event": "submitted", "slurm": f"{16 + n}", "jobs": [f"{n}"]} for n in (1, 2, 3)]
     fault = {"event": "fault", "jobs": ["4"], "slurm": "20", "cause": "memory", "sentence": "too much"}
     progress = {"event": "progress", "done": 0, "total": 9}
@@ -383,7 +411,7 @@ def test_running_waiting_and_failed_jobs_are_told_with_their_reasons(half_done, 
 def test_a_killed_run_is_told_with_its_lock_and_its_jobs(half_done, commands, tmp_path, monkeypatch, capsys):
     config, _ = half_done
     monkeypatch.chdir(tmp_path)
-    commands("squeue", "17|RUNNING|None|r|g1|1|c")
+    commands("squeue", "17|RUNNING|None|r|g1|0|c|")
     write(config, job("1"), birth="1")
     locks = tmp_path / ".snakemake" / "locks"
     locks.mkdir(parents=True)
