@@ -176,6 +176,17 @@ def _user_commands(commands: Any) -> None:
     command.add_argument("--out", type=Path, help="default: the table's name with the format's ending")
     of_table(command)
 
+    command = _add(
+        commands,
+        "dicom",
+        _dicom,
+        "write masks and percentages as DICOM objects to lie beside the images; they name the patients",
+        "covidpipe dicom --config results/scans/config.yaml --out results/scans/dicom",
+    )
+    command.add_argument("--config", type=Path, required=True, help="of a cohort that is quantified")
+    command.add_argument("--cohort", help="one of several (default: all)")
+    command.add_argument("--out", type=Path, required=True)
+
     command = _add(commands, "ship", _ship, "copy a study's trained networks to where the shipped ones lie")
     command.add_argument("--config", type=Path, required=True)
     command.add_argument("--out", type=Path, required=True, help="covidpipe/weights of the repository")
@@ -382,6 +393,18 @@ def _config(given: argparse.Namespace) -> None:
     from covidpipe.config import commented
 
     print(commented(), end="")
+
+
+def _dicom(given: argparse.Namespace) -> None:
+    from covidpipe.errors import choose
+
+    config = _load(given)
+    cohorts = [choose(given.cohort, config.cohorts, "cohort")] if given.cohort else list(config.cohorts)
+    from covidpipe.stages import dicom
+
+    for cohort in cohorts:
+        counts = dicom.run(config, cohort, given.out / cohort)
+        print(f"{cohort}: " + ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in counts.items()))
 
 
 def _ship(given: argparse.Namespace) -> None:
