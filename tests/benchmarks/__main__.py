@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-BENCHMARKS = ("models",)
+BENCHMARKS = ("models", "table")
 
 
 def main(*names: str) -> None:
