@@ -1,6 +1,6 @@
 """Train a few steps on the backend that KERAS_BACKEND names, and write what comes of it.
 
-``python tests/backends/training.py OUT.npz {losses,resumed,shared}``
+``python tests/backends/train_a_little.py OUT.npz {losses,resumed,shared}``
 """
 
 from __future__ import annotations

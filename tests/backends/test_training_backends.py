@@ -20,7 +20,7 @@ BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}  # and t
 def found(backend: str, what: str, folder: Path) -> dict[str, np.ndarray]:
     if importlib.util.find_spec(BACKENDS[backend]) is None:
         pytest.skip(f"{BACKENDS[backend]} is not installed: `make check-backends` installs it")
-    command = [sys.executable, str(Path(__file__).with_name("training.py")), str(folder / "found.npz"), what]
+    command = [sys.executable, str(Path(__file__).with_name("train_a_little.py")), str(folder / "found.npz"), what]
     done = subprocess.run(command, env=os.environ | {"KERAS_BACKEND": backend}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     with np.load(folder / "found.npz") as arrays:
