@@ -106,6 +106,11 @@ def _user_commands(commands: Any) -> None:
         default="positives",
         help="khan2020: segment the images screened positive, or all (default: positives)",
     )
+    command.add_argument(
+        "--covariates",
+        type=Path,
+        help="CSV to cut summary.parquet by: a column `patient` (or `path`), the others are covariates (age_band, sex)",
+    )
     command.add_argument("--cores", type=positive_integer, help="processor cores to use (default: all)")
 
     command = _add(
@@ -281,6 +286,7 @@ def _cohort(given: argparse.Namespace) -> None:
         modality=given.modality,
         intensity=given.intensity,
         segment=given.segment,
+        covariates=given.covariates,
         cores=given.cores,
     )
 

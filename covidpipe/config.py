@@ -67,6 +67,9 @@ class Cohort(Source):
 
     methods: list[str] | None = Field(None, description="methods for this cohort; null: the study's")
     out: str | None = Field(None, description="folder of its tables; null: {results}/cohorts/{name}")
+    covariates: str | None = Field(
+        None, description="CSV that summary.parquet is cut by: column `patient` or `path`, the others are covariates"
+    )
 
 
 class Recipe(Section):
@@ -318,6 +321,14 @@ class Tissue(Section):
         return self
 
 
+class Summary(Section):
+    """How a cohort is described in summary.parquet."""
+
+    min_cell: int = Field(
+        5, ge=1, description="cells of fewer patients are suppressed, and what they follow from; 1: none"
+    )
+
+
 class WeightsFile(Section):
     """Files of ImageNet weights, by network; what is given here replaces what is published."""
 
@@ -397,6 +408,7 @@ class Config(Section):
     harmonize: Harmonize = Field(default_factory=Harmonize)
     threshold: Threshold = Field(default_factory=Threshold)
     tissue: Tissue = Field(default_factory=Tissue)
+    summary: Summary = Field(default_factory=Summary)
     pretrained: Pretrained = Field(default_factory=Pretrained)
     limits: Limits = Field(default_factory=Limits)
     folds: int = Field(5, ge=2, description="folds of every split")

@@ -52,7 +52,7 @@ STAGE_TABLES: dict[str, tuple[str, ...]] = {
     "evaluate": ("metrics_images", "metrics_summary", "reliability"),
     "predict": ("mask_index",),
     "quantify": ("infection",),
-    "collect": ("infection", "patients", "rejected"),
+    "collect": ("infection", "patients", "rejected", "summary"),
     "score": ("metrics_images", "metrics_summary"),
     "report": (),
 }

@@ -709,6 +709,105 @@ PATIENTS = TableSpec(
     ),
 )
 
+SUMMARY = TableSpec(
+    name="summary",
+    grain="one row = one measure by one method, of all patients or images of a cohort or of one level of a covariate",
+    key=("cohort", "modality", "method", "unit", "covariate", "level", "measure", "severity_score"),
+    sort_by=("cohort", "modality", "method", "unit", "covariate", "level", "measure", "severity_score"),
+    columns=(
+        Column("cohort", _string, "Name of the cohort."),
+        Column("modality", _string, "Computed tomography (ct) or projection X-ray (xr).", values=("ct", "xr")),
+        Column("method", _string, "How the percentages were found.", values=("khan2020", "alom2020")),
+        Column(
+            "unit",
+            _string,
+            "What is described: patients, each by the first study, or single images.",
+            values=("patient", "image"),
+        ),
+        Column("covariate", _string, "What the cohort is cut by; all stands for the whole."),
+        Column(
+            "level",
+            _string,
+            "Value of the covariate; unknown where a patient has none, (suppressed) for all levels that are too small.",
+        ),
+        Column(
+            "measure",
+            _string,
+            "Mean or quantile (p10 to p90) of infection_percent; share of a severity class, or without a percentage.",
+            values=(
+                "infection_percent_mean",
+                "infection_percent_p10",
+                "infection_percent_p25",
+                "infection_percent_p50",
+                "infection_percent_p75",
+                "infection_percent_p90",
+                "severity_percent",
+                "without_percent",
+            ),
+        ),
+        Column(
+            "severity_score",
+            pa.int8(),
+            "Score of the class whose share is told.",
+            between=(0, len(SEVERITY) - 1),
+            null_means="the measure is not severity_percent",
+        ),
+        Column(
+            "severity_class",
+            _string,
+            "The class, in percent, as in patients.parquet.",
+            values=SEVERITY,
+            null_means="the measure is not severity_percent",
+        ),
+        Column(
+            "value", pa.float64(), "Value of the measure.", "%", (0, 100), null_means="suppressed, or of no unit at all"
+        ),
+        Column(
+            "low",
+            pa.float64(),
+            "Lower end of the 95 % interval.",
+            "%",
+            (0, 100),
+            null_means="suppressed, or too few patients",
+        ),
+        Column(
+            "high",
+            pa.float64(),
+            "Upper end of the 95 % interval.",
+            "%",
+            (0, 100),
+            null_means="suppressed, or too few patients",
+        ),
+        Column("interval", _string, "How the interval was made.", null_means="there is none"),
+        Column(
+            "n",
+            pa.int64(),
+            "Units (patients or images) that the value is of.",
+            between=(0, INF),
+            null_means="suppressed",
+        ),
+        Column(
+            "k",
+            pa.int64(),
+            "Those of them in the class, or without a percentage.",
+            between=(0, INF),
+            null_means="suppressed, or not a share",
+        ),
+        Column(
+            "patients",
+            pa.int64(),
+            "Patients that the units belong to; an image of an unknown patient counts as one.",
+            between=(0, INF),
+            null_means="suppressed",
+        ),
+        Column(
+            "suppressed",
+            pa.bool_(),
+            "True if the cell was too small to be told, or would have told another that is (config summary.min_cell).",
+        ),
+    ),
+)
+
 SPLIT = TableSpec(
     name="split",
     grain="one row = one accepted image of a dataset",
@@ -862,6 +961,7 @@ TABLES: dict[str, TableSpec] = {
         INFECTION,
         REJECTED,
         PATIENTS,
+        SUMMARY,
         SPLIT,
         STORE_INDEX,
         MASK_INDEX,

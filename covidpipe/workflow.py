@@ -235,7 +235,7 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
         made_here = phantoms_of(config, name) is not None
         return {
             "root": str(root),
-            "source": config.source(name).model_dump(mode="json", exclude={"methods", "out"}),
+            "source": config.source(name).model_dump(mode="json", exclude={"methods", "out", "covariates"}),
             "limits": plain["limits"],
             "files": None if made_here else listing(root),
         }
@@ -282,7 +282,11 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
     if stage == "report":
         return {**common, "cases": config.report_cases, "seed": config.seed, "root": str(config.source_root(cohort))}
     if stage == "collect":  # what the crate tells beside this made predict or quantify run again
-        return {**common, "file_rows": config.file_rows}
+        return {
+            **common,
+            "covariates": config.cohorts[cohort].covariates,
+            **{key: plain[key] for key in ("file_rows", "summary", "seed")},
+        }
     return common
 
 

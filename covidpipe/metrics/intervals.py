@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
+from scipy.sparse import csr_array
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata, t
 
@@ -234,6 +235,23 @@ class PatientBootstrap:
     ) -> Interval | None:
         """Interval of a score that takes (draws, n), how often each image was drawn, and returns (draws,)."""
         return self._interval(lambda counts: statistic(counts[:, self.codes]), len(self.codes), within)
+
+    def of_levels(
+        self, levels: np.ndarray, statistic: Callable[[NDArray[Any]], NDArray[Any]], within: Range = ANYWHERE
+    ) -> Interval | None:
+        """Interval of a score of how often each value occurs, such as a quantile: the work grows with the values.
+
+        Parameters
+        ----------
+        levels : ndarray of int, (n,)
+            Which value each image has, from 0.
+        statistic : callable
+            Takes (draws, values), how often each was drawn, and returns (draws,).
+        within : tuple of float
+        """
+        number = int(levels.max()) + 1
+        held = csr_array((np.ones(len(levels), np.int64), (self.codes, levels)), shape=(self.patients, number))
+        return self._interval(lambda counts: statistic((held.T @ counts.T).T), max(self.patients, number), within)
 
     def of_rows(
         self, values: np.ndarray, statistic: Callable[[np.ndarray], float | None], within: Range = ANYWHERE

@@ -35,6 +35,7 @@ def run(
     modality: str | None = None,
     intensity: str | None = None,
     segment: str = "positives",
+    covariates: Path | None = None,
     cores: int | None = None,
 ) -> None:
     """Quantify the images at `path`; tables, report and the config used go to `out`, what is in between to `out`/work.
@@ -51,6 +52,8 @@ def run(
         What all images are; default: decided per file.
     segment : str
         ``positives`` or ``all``: what khan2020 segments.
+    covariates : Path, optional
+        CSV that the summary is cut by (`covidpipe.io.covariates`).
     cores : int, optional
         Default: all.
 
@@ -61,7 +64,9 @@ def run(
     CovidpipeError
         `path` does not exist, or the workflow failed: its log says why.
     """
-    config = config_for(path, out, methods=methods, modality=modality, intensity=intensity, segment=segment)
+    config = config_for(
+        path, out, methods=methods, modality=modality, intensity=intensity, segment=segment, covariates=covariates
+    )
     (name,) = config.cohorts
     cohort_models(config, name)  # missing weights are told here, before anything is made
     file = out.resolve() / "config.yaml"
@@ -77,7 +82,14 @@ def run(
 
 
 def config_for(
-    path: Path, out: Path, *, methods: list[str] | None, modality: str | None, intensity: str | None, segment: str
+    path: Path,
+    out: Path,
+    *,
+    methods: list[str] | None,
+    modality: str | None,
+    intensity: str | None,
+    segment: str,
+    covariates: Path | None = None,
 ) -> Config:
     """The config of one cohort, with absolute paths, so that it means the same wherever it is used again."""
     source, folder = path.resolve(), out.resolve()
@@ -87,7 +99,10 @@ def config_for(
         raise UsageError(f"--out {out} lies inside {path}: its files would be taken for images. Choose another folder.")
     if folder.is_file():
         raise UsageError(f"--out {out} is a file; wanted a folder.")
+    if covariates is not None and not covariates.is_file():
+        raise CovidpipeError(f"--covariates {covariates}: there is no such file. Give a CSV with a column `patient`.")
     cohort = {"path": str(source), "modality": modality, "intensity": intensity, "out": str(folder)}
+    cohort["covariates"] = str(covariates.resolve()) if covariates is not None else None
     raw = {"results": str(folder / "work"), "cohorts": {cohort_name(source): cohort}, "segment": segment}
     if methods:
         raw["methods"] = list(dict.fromkeys(methods))

@@ -9,7 +9,7 @@ import io
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from covidpipe import __version__, paths
+from covidpipe.bias import bias_text
 from covidpipe.config import Config
 from covidpipe.crate import CRATE_FILE, MadeFile, UsedModel, process_run_crate
 from covidpipe.errors import BadTable, CovidpipeError
+from covidpipe.io.covariates import read_covariates
 from covidpipe.io.files import (
     file_sha256,
     parts,
@@ -33,8 +35,10 @@ from covidpipe.io.files import (
     write_text,
 )
 from covidpipe.io.hive import infection_in, write_dataset
-from covidpipe.provenance import run_record
+from covidpipe.provenance import id_key, run_record
+from covidpipe.quantify import cohort as described
 from covidpipe.quantify.patients import OF_IMAGES, Patients
+from covidpipe.registry import METHODS
 from covidpipe.schemas import (
     IMAGES,
     INFECTION,
@@ -42,6 +46,7 @@ from covidpipe.schemas import (
     REASONS,
     REJECTED,
     SCHEMA_VERSION,
+    SUMMARY,
     TableSpec,
     codebook,
     resource,
@@ -50,7 +55,7 @@ from covidpipe.workflow import cohort_models
 
 log = logging.getLogger(__name__)
 
-TABLES = (INFECTION, PATIENTS, REJECTED)
+TABLES = (INFECTION, PATIENTS, SUMMARY, REJECTED)
 MODEL_COLUMNS = ("classifier_id", "lung_model_id", "infection_model_id")
 # What the crate tells of the config: what decides about the rows, and holds no path.
 SETTINGS = {"segment", "harmonize", "threshold", "tissue"}
@@ -86,13 +91,18 @@ def run(config: Config, cohort: str, images: Path, shards: list[Path], out: Path
     seen = image_columns(images)
     methods = sorted(config.cohort_methods(cohort))
     patients = Patients()
-    told = Rows(images, OF_IMAGES)
+    description = describe(config, cohort)
+    told = Rows(images, dict.fromkeys((*OF_IMAGES, *described.OF_IMAGES)))
+    modalities: set[str] = set()
     gone: set[str] = set()
     used: set[tuple[str, str]] = set()
 
     def pieces() -> Iterator[pa.Table]:
         for piece in whole(shards, seen["image_id"], methods, cohort):
-            patients.add(piece, told.take(len(piece) // len(methods)))
+            of_images = told.take(len(piece) // len(methods))
+            patients.add(piece, of_images)
+            description.add(piece, of_images)
+            modalities.update(pc.unique(piece["modality"].drop_null()).to_pylist())
             gone.update(unreadable(piece))
             for name in MODEL_COLUMNS:
                 used.update((name, value) for value in pc.unique(piece[name]).to_pylist() if value is not None)
@@ -107,6 +117,8 @@ def run(config: Config, cohort: str, images: Path, shards: list[Path], out: Path
     )
     remove(paths.infection(out, large=not large))
     write_table(out / "patients.parquet", patients.rows(), PATIENTS)
+    summary = description.rows(patients.rows(), config.summary.min_cell, config.seed)
+    write_table(out / "summary.parquet", [row | {"cohort": cohort} for row in summary], SUMMARY)
     write_table(out / "rejected.parquet", rejected_rows(images, gone, cohort), REJECTED)
     write_text(out / "codebook.csv", codebook_csv())
     write_json(out / "datapackage.json", data_package(cohort, out))
@@ -118,6 +130,12 @@ def run(config: Config, cohort: str, images: Path, shards: list[Path], out: Path
         methods=methods,
         images=len(seen),
         rows=rows,
+        covariates=matched(description),
+        threshold_bias={
+            modality: bias_text(config, modality)
+            for modality in sorted(modalities & set(METHODS["alom2020"].roles))
+            if "alom2020" in methods
+        },
         infection_sha256={str(part.path.relative_to(out)): file_sha256(part.path) for part in parts(table, INFECTION)},
     )
     write_json(out / "run.json", record)
@@ -154,11 +172,31 @@ def image_columns(images: Path) -> pa.Table:
     return pa.concat_tables([schema.empty_table(), *pieces])
 
 
+def describe(config: Config, cohort: str) -> described.Description:
+    """The description of a cohort, to be filled; with its covariates, if it has any."""
+    file = config.cohorts[cohort].covariates
+    if file is None:
+        return described.Description()
+    known = read_covariates(Path(file), id_key())
+    return described.Description(known.names, known.of_patient, known.of_path)
+
+
+def matched(description: described.Description) -> dict[str, Any] | None:
+    """How many rows of the covariates belong to images of the cohort; None without covariates."""
+    if not description.names:
+        return None
+    rows = len(description.of_patient) + len(description.of_path)
+    if len(description.matched) < rows:
+        log.info("%d of %d rows of the covariates belong to no image", rows - len(description.matched), rows)
+    return {"names": list(description.names), "rows": rows, "matched": len(description.matched)}
+
+
 class Rows:
     """Some columns of the image table, read on as they are asked for."""
 
-    def __init__(self, images: Path, names: Sequence[str]):
-        self._pieces = (piece.select(list(names)) for piece in read_pieces(images, IMAGES))
+    def __init__(self, images: Path, names: Iterable[str]):
+        names = list(names)
+        self._pieces = (piece.select(names) for piece in read_pieces(images, IMAGES))
         self._waiting = pa.table({name: pa.array([], IMAGES.schema.field(name).type) for name in names})
 
     def take(self, number: int) -> pa.Table:

@@ -12,7 +12,7 @@ import tiny_cohort as tiny
 from covidpipe.errors import BadTable
 from covidpipe.io import files
 from covidpipe.io.files import file_sha256, read_table, write_table
-from covidpipe.schemas import IMAGES, INFECTION, PATIENTS, REASONS, REJECTED
+from covidpipe.schemas import IMAGES, INFECTION, PATIENTS, REASONS, REJECTED, SUMMARY
 from covidpipe.stages import collect
 
 METHODS = ("alom2020", "khan2020")
@@ -60,7 +60,7 @@ def test_tables_of_a_cohort(images, tmp_path):
     ]
     assert {path.name for path in out.iterdir()} == {
         "infection.parquet", "patients.parquet", "rejected.parquet", "codebook.csv", "datapackage.json", "run.json",
-        "ro-crate-metadata.json",
+        "ro-crate-metadata.json", "summary.parquet",
     }  # fmt: skip
     patients = read_table(out / "patients.parquet", PATIENTS).to_pylist()
     assert [(p["patient_id"], p["modality"], p["method"]) for p in patients] == [
@@ -126,7 +126,7 @@ def test_nothing_in_nothing_out(tmp_path):
     write_table(tmp_path / "images.parquet", [], IMAGES)
     write_table(tmp_path / "shard.parquet", [], INFECTION)
     collect.run(tiny.config(tmp_path), "c", tmp_path / "images.parquet", [tmp_path / "shard.parquet"], tmp_path / "out")
-    for spec in (INFECTION, PATIENTS, REJECTED):
+    for spec in (INFECTION, PATIENTS, SUMMARY, REJECTED):
         assert len(read_table(tmp_path / "out" / f"{spec.name}.parquet", spec)) == 0
 
 
@@ -136,7 +136,7 @@ def test_codebook_and_data_package_explain_every_column(images, tmp_path):
     with (out / "codebook.csv").open(newline="") as file:
         explained = {(row["table"], row["column"]): row["text"] for row in csv.DictReader(file)}
     package = json.loads((out / "datapackage.json").read_text())
-    for spec, resource in zip((INFECTION, PATIENTS, REJECTED), package["resources"], strict=True):
+    for spec, resource in zip((INFECTION, PATIENTS, SUMMARY, REJECTED), package["resources"], strict=True):
         assert [field["name"] for field in resource["schema"]["fields"]] == spec.names
         assert f"sha256:{file_sha256(out / resource['path'])}" == resource["hash"]
         assert all(explained[spec.name, name].endswith(".") for name in spec.names)
@@ -175,7 +175,7 @@ def test_a_large_table_is_a_folder_with_the_same_rows(large, images, tmp_path):
 def test_frictionless_finds_no_fault_in_the_package_nor_in_its_tables(images, large, tmp_path):
     frictionless = pytest.importorskip("frictionless", reason="frictionless is not installed (`make env` does)")
     collect.run(tiny.config(tmp_path), "c", images, write_shards(tmp_path, images, 3), tmp_path / "small")
-    for folder, tables in ((tmp_path / "small", 3), (large, 6)):
+    for folder, tables in ((tmp_path / "small", 4), (large, 7)):
         report = frictionless.validate(folder / "datapackage.json")
         assert report.valid, report.flatten(["name", "rowNumber", "fieldName", "note"])
         assert len(report.tasks) == tables

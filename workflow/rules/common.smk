@@ -114,6 +114,12 @@ def store_of_recipe(wildcards):
     return paths.store(STUDY, STUDY.training[recipe_name(wildcards)]) / "index.parquet"
 
 
+def covariates_of_cohort(wildcards):
+    """The CSV that a cohort's summary is cut by, if there is one."""
+    file = STUDY.cohorts[cohort_name(wildcards)].covariates
+    return [] if file is None else file
+
+
 def parent_of_recipe(wildcards):
     """The network whose weights a training starts from, if it does."""
     start = STUDY.training[recipe_name(wildcards)].init_from

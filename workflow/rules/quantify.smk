@@ -35,9 +35,11 @@ rule collect:
     input:
         images=images_of_cohort,
         shards=shard_files("infection.parquet"),
+        covariates=covariates_of_cohort,
     output:
         table="{cohort_out}/infection.parquet",
         patients="{cohort_out}/patients.parquet",
+        summary="{cohort_out}/summary.parquet",
         rejected="{cohort_out}/rejected.parquet",
         codebook=report(
             "{cohort_out}/codebook.csv",
