@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +30,10 @@ from covidpipe.schemas import (
 )
 
 PARQUET: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}
-# Of ten million rows a group is 0.3 % of the bytes and the footer that tells which patients it holds 0.1 %: a query for
-# one patient reads the footer and one group, or two. Halves save little more, and scans get no faster with larger ones
+# Of ten million rows a group is 0.16 % of the bytes, and the footer, which tells what patients each group holds, 0.2 %:
+# a query for one patient reads the footer, or twice, and a group or two. Larger groups are scanned hardly faster
 # (tests/benchmarks/table.py).
-ROW_GROUP = 2**15
+ROW_GROUP = 2**14
 NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"  # what Hive, and so every reader, calls a null in a folder's name
 
 
@@ -117,11 +117,20 @@ def to_table(rows: pd.DataFrame | list[dict[str, Any]] | pa.Table, spec: TableSp
     return table
 
 
+def parquet_options(spec: TableSpec, told: Sequence[str] = ()) -> dict[str, Any]:
+    """What pyarrow is told of a table's files, that do not hold the columns `told`.
+
+    Statistics are kept of the columns that rows are sorted by: of others they span everything in every group, and make
+    up a third of the footer.
+    """
+    return {**PARQUET, "write_statistics": [name for name in spec.sort_by if name not in told]}
+
+
 def write_table(path: str | Path, rows: pd.DataFrame | list[dict[str, Any]] | pa.Table, spec: TableSpec) -> pa.Table:
     """Check `rows` against `spec`, sort them, and write Parquet (zstd); the same rows give the same bytes."""
     table = to_table(rows, spec)
     with replacing(path) as partial:
-        pq.write_table(table.cast(with_codebook(spec)), partial, row_group_size=ROW_GROUP, **PARQUET)
+        pq.write_table(table.cast(with_codebook(spec)), partial, row_group_size=ROW_GROUP, **parquet_options(spec))
     return table
 
 
@@ -133,13 +142,17 @@ class RowGroups:
     Parameters
     ----------
     path : Path
-    schema : pyarrow.Schema
+    spec : TableSpec
+    told : sequence of str
+        Columns that the file does not hold, because its folders tell them.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, spec: TableSpec, told: Sequence[str] = ()) -> None:
         self.rows = 0
-        self._schema, self._waiting = schema, schema.empty_table()
-        self._writer = pq.ParquetWriter(path, schema, **PARQUET)
+        whole = with_codebook(spec)
+        self._schema = pa.schema([field for field in whole if field.name not in told], metadata=whole.metadata)
+        self._waiting = self._schema.empty_table()
+        self._writer = pq.ParquetWriter(path, self._schema, **parquet_options(spec, told))
 
     def __enter__(self) -> RowGroups:
         return self
@@ -151,7 +164,7 @@ class RowGroups:
 
     def add(self, piece: pa.Table) -> None:
         self.rows += len(piece)
-        self._waiting = pa.concat_tables([self._waiting, piece.cast(self._schema)])
+        self._waiting = pa.concat_tables([self._waiting, piece.select(self._schema.names).cast(self._schema)])
         while len(self._waiting) >= ROW_GROUP:
             self._writer.write_table(self._waiting.slice(0, ROW_GROUP).combine_chunks())
             self._waiting = self._waiting.slice(ROW_GROUP)
@@ -162,7 +175,7 @@ def write_pieces(path: str | Path, pieces: Iterable[pa.Table], spec: TableSpec) 
 
     Each piece is checked, and that they come in order; that the key is unique over all of them is the caller's to know.
     """
-    with replacing(path) as partial, RowGroups(partial, with_codebook(spec)) as groups:
+    with replacing(path) as partial, RowGroups(partial, spec) as groups:
         for piece in in_order(pieces, spec):
             groups.add(piece)
     return groups.rows

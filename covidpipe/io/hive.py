@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from covidpipe import paths
-from covidpipe.io.files import NULL_FOLDER, RowGroups, in_order, replacing, with_codebook
+from covidpipe.io.files import NULL_FOLDER, RowGroups, in_order, replacing
 from covidpipe.schemas import TableSpec
 
 
@@ -42,9 +42,6 @@ def write_dataset(folder: str | Path, pieces: Iterable[pa.Table], spec: TableSpe
     BadTable
         A row breaks the schema or the order.
     """
-    schema = with_codebook(spec)
-    for name in spec.partition_by:
-        schema = schema.remove(schema.get_field_index(name))
     files: Counter[Path] = Counter()
     growing: dict[Path, RowGroups] = {}
     rows = 0
@@ -57,10 +54,10 @@ def write_dataset(folder: str | Path, pieces: Iterable[pa.Table], spec: TableSpe
                     if place not in growing or growing[place].rows == file_rows:
                         (partial / place).mkdir(parents=True, exist_ok=True)
                         path = partial / place / f"{spec.name}-{files[place]:05d}.parquet"
-                        growing[place] = stack.enter_context(RowGroups(path, schema))
+                        growing[place] = stack.enter_context(RowGroups(path, spec, spec.partition_by))
                         files[place] += 1
                     fits = part.slice(0, file_rows - growing[place].rows)
-                    growing[place].add(fits.select(schema.names))
+                    growing[place].add(fits)
                     part = part.slice(len(fits))
     return rows
 

@@ -22,7 +22,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from covidpipe.io import files
-from covidpipe.io.files import with_codebook, write_pieces
+from covidpipe.io.files import parquet_options, with_codebook, write_pieces
 from covidpipe.io.hive import write_dataset
 from covidpipe.io.validate import validate
 from covidpipe.schemas import INFECTION
@@ -36,7 +36,7 @@ MOST_MEMORY, MOST_READ = 2 * GIB, 0.01
 
 
 def write_plainly(path: Path, pieces: list[pa.Table]) -> None:
-    with pq.ParquetWriter(path, with_codebook(INFECTION), **files.PARQUET) as writer:
+    with pq.ParquetWriter(path, with_codebook(INFECTION), **parquet_options(INFECTION)) as writer:
         for piece in pieces:
             writer.write_table(piece.cast(writer.schema), row_group_size=files.ROW_GROUP)
 

@@ -7,6 +7,8 @@ import csv
 import numpy as np
 import openpyxl
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import synthetic_table
@@ -61,6 +63,20 @@ def test_a_folder_holds_the_same_rows_wherever_its_pieces_were_cut(rows, tmp_pat
     parts = [pq.ParquetFile(file) for file in written]
     assert [part.metadata.num_rows for part in parts] == [2, 30, 30, 12, 8]
     assert all(part.metadata.row_group(0).num_rows <= 16 for part in parts)
+
+
+def test_a_query_for_one_patient_finds_few_row_groups(rows, tmp_path):
+    write_pieces(tmp_path / "t.parquet", [rows], INFECTION)
+    data = ds.dataset(tmp_path / "t.parquet")
+    for patient in pc.unique(rows["patient_id"]).drop_null().to_pylist():
+        (fragment,) = data.get_fragments(ds.field("patient_id") == patient)
+        assert len(fragment.subset(ds.field("patient_id") == patient).row_groups) <= 2
+    assert pq.ParquetFile(tmp_path / "t.parquet").num_row_groups == 6
+
+
+def test_two_row_groups_of_ten_million_rows_are_half_a_percent(monkeypatch):
+    monkeypatch.undo()  # the size of the tables that are written, not that of these tests
+    assert 2 * files.ROW_GROUP / 10_000_000 < 0.005
 
 
 def test_files_that_do_not_belong_into_the_folder_are_told(rows, tmp_path):
