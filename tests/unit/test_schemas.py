@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
 from covidpipe.errors import BadTable
 from covidpipe.provenance import STAGE_TABLES
-from covidpipe.schemas import INFECTION, SPLIT, TABLES, check, codebook, first_out_of_order
+from covidpipe.schemas import INFECTION, SCHEMA_VERSION, SPLIT, TABLES, check, codebook, first_out_of_order
+from covidpipe.stages import collect
 
 # The contract with other people's programs: appended, never renamed.
 INFECTION_COLUMNS = [
@@ -151,6 +155,20 @@ def test_no_cell_of_a_codebook_is_empty_and_the_three_say_the_same(spec):
         assert (row["column"], row["type"]) == (field.name, str(field.type))
         assert facts == {"description": row["text"], **{key: row[key] for key in ("unit", "range", "null_means")}}
         assert field.nullable == (row["null_means"] != "never null")
+
+
+def test_the_changelog_tells_in_which_version_each_column_came():
+    text = (Path(__file__).parents[2] / "CHANGELOG.md").read_text(encoding="utf-8").split("## Columns of the tables")[1]
+    told = re.findall(r"^- (\d+\.\d+\.\d+) `(\w+)`: (.+?)(?=^- |\Z)", text, re.DOTALL | re.MULTILINE)
+    history: dict[str, list[str]] = {}
+    for _, table, columns in told:
+        history.setdefault(table, []).extend(re.findall(r"\w+", columns))
+    for spec in collect.TABLES:
+        assert history[spec.name] == spec.names, (
+            f"`{spec.name}` has other columns than CHANGELOG.md: raise SCHEMA_VERSION and list the new ones there"
+        )
+    versions = [tuple(map(int, version.split("."))) for version, _, _ in told]
+    assert versions == sorted(versions) and max(versions) <= tuple(map(int, SCHEMA_VERSION.split(".")))
 
 
 def test_a_fingerprint_moves_with_the_columns():
