@@ -175,10 +175,11 @@ def shard_count(images: str | Path, shard_images: int) -> int:
 
 
 def infection_table(config: Config, cohort: str, images: str | Path) -> Path:
-    """The cohort's infection table: a file or, if its image table says that it is large, a folder."""
+    """The cohort's infection table: a file or, if its image table is there and says that it is large, a folder."""
     import pyarrow.parquet as pq
 
-    rows = pq.read_metadata(images).num_rows * len(config.cohort_methods(cohort))
+    seen = pq.read_metadata(images).num_rows if Path(images).exists() else 0
+    rows = seen * len(config.cohort_methods(cohort))
     return paths.infection(paths.cohort(config, cohort), large=rows > config.file_rows)
 
 

@@ -176,10 +176,13 @@ def metrics_of_cohort(wildcards):
 
 
 def table_of_cohort(wildcards):
-    """The file, or the folder of a large table: how many rows there are is known once the images are ingested."""
-    return jobs.infection_table(
-        STUDY, cohort_name(wildcards), images_of_cohort(wildcards)
-    )
+    """The file, or the folder of a large table.
+
+    Before the images are ingested a file is planned. Rules that ask for the table have the shards among their input as
+    well: they are asked again when it is known how many rows there are.
+    """
+    name = cohort_name(wildcards)
+    return jobs.infection_table(STUDY, name, paths.images(STUDY, name))
 
 
 def shards_folder(wildcards):
