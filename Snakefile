@@ -22,6 +22,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/leakage.smk"
 include: "workflow/rules/predict.smk"
+include: "workflow/rules/reference.smk"
 include: "workflow/rules/quantify.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
@@ -59,6 +60,7 @@ rule train:
 rule evaluate:
     input:
         all_metrics(),
+        all_references(),
 
 
 rule leakage:

@@ -258,6 +258,10 @@ def _stage_commands(commands: Any) -> None:
         *("cohort", "--config", "--images", "--masks", "--out"),
     )
     command.add_argument("--shard", type=int, required=True)
+    command.add_argument("--references", type=Path, nargs="*", default=[])
+    command = stage("reference", _reference, "what the methods find in lesion-free images", "--config", "--out")
+    command.add_argument("modality", choices=MODALITIES)
+    command.add_argument("datasets", nargs="+", choices=DATASETS, metavar="DATASET")
     command = stage("collect", _collect, "one table of all shards", "cohort", "--config", "--images", "--out")
     command.add_argument(
         "shards", type=Path, nargs="+", metavar="SHARDS", help="the shards' tables in their order, or the folder of all"
@@ -526,7 +530,13 @@ def _quantify(given: argparse.Namespace) -> None:
     config, cohort = _cohort_of(given)
     from covidpipe.stages import quantify
 
-    quantify.run(config, cohort, given.images, given.masks, given.shard, given.out)
+    quantify.run(config, cohort, given.images, given.masks, given.shard, given.out, given.references)
+
+
+def _reference(given: argparse.Namespace) -> None:
+    from covidpipe.stages import reference
+
+    reference.run(_load(given), given.modality, given.datasets, given.out)
 
 
 def _collect(given: argparse.Namespace) -> None:

@@ -84,6 +84,11 @@ def _of_recipe(recipe: Recipe) -> Path:
     )  # what config.model_key tells apart
 
 
+def reference(config: Config, modality: str) -> Path:
+    """What the study's methods find in lesion-free images of a modality."""
+    return Path(config.results) / "references" / config.study / f"{modality}.json"
+
+
 def cohort(config: Config, name: str) -> Path:
     """Folder of a cohort's tables, shards and report."""
     own = config.cohorts[name].out

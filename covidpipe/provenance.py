@@ -51,6 +51,7 @@ STAGE_TABLES: dict[str, tuple[str, ...]] = {
     "train": ("history",),
     "evaluate": ("metrics_images", "metrics_summary", "reliability"),
     "predict": ("mask_index",),
+    "reference": (),
     "quantify": ("infection",),
     "collect": ("infection", "patients", "rejected", "summary"),
     "score": ("metrics_images", "metrics_summary"),

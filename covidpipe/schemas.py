@@ -507,10 +507,11 @@ INFECTION = TableSpec(
         Column(
             "reference_percentile",
             pa.float64(),
-            "Where infection_percent lies among lesion-free images of the training data.",
+            "Share of the lesion-free images of the networks' data sets, unseen by them, where the same method finds "
+            "less infection; those with the same percentage count half.",
             "%",
             (0, 100),
-            null_means="not determined",
+            null_means="infection_percent is null, or these networks and settings have no such reference",
         ),
         Column(
             "qc_status",

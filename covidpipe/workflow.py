@@ -123,6 +123,29 @@ def cohort_models(config: Config, cohort: str) -> list[Path]:
     return sorted(set(files))
 
 
+def reference_datasets(config: Config, modality: str) -> list[str]:
+    """Data sets of the networks that a study trains for a modality: where its lesion-free images are looked for."""
+    return sorted({config.training[name].dataset for name in reference_recipes(config, modality)})
+
+
+def reference_recipes(config: Config, modality: str) -> list[str]:
+    """Recipes of the networks that a study trains for a modality."""
+    roles = config.models.get(modality, Roles())  # type: ignore[call-overload]
+    return sorted(name for name in roles.model_dump().values() if name in config.training)
+
+
+def cohort_references(config: Config, cohort: str) -> list[Path]:
+    """What the cohort's methods find in lesion-free images: the study's own file, or the one that is shipped."""
+    files = []
+    for modality in cohort_roles(config, cohort):
+        shipped_file = PACKAGE / "weights" / f"reference-{modality}.json"
+        if reference_datasets(config, modality):
+            files.append(paths.reference(config, modality))
+        elif shipped_file.exists():
+            files.append(shipped_file)
+    return files
+
+
 def line(config: Config, recipe: str) -> list[str]:
     """A recipe, the one whose weights it starts from, and so on: all that its network has learned from."""
     names = [recipe]
@@ -210,15 +233,24 @@ def _modules_by_name(config: Config, stage: str, given: Mapping[str, str]) -> se
     if stage in ("train", "evaluate"):
         return {MODELS[given["model"]].module}
     if stage == "predict":
-        cohort = cohort_at(config, given["cohort_out"])
-        models = {config.training[name].model for name in cohort_recipes(config, cohort)}
-        for roles in cohort_roles(config, cohort).values():
-            for wanted in roles.values():
-                record = shipped(wanted) / "run.json"
-                if wanted.startswith("shipped:") and record.exists():
-                    models.add(json.loads(record.read_text(encoding="utf-8"))["recipe"]["model"])
-        return {MODELS[name].module for name in models}
+        roles = cohort_roles(config, cohort_at(config, given["cohort_out"]))
+        return _modules_of(config, [wanted for tasks in roles.values() for wanted in tasks.values()])
+    if stage == "reference":
+        tasks = config.models[given["modality"]].model_dump()  # type: ignore[index]
+        return _modules_of(config, [wanted for wanted in tasks.values() if wanted is not None])
     return set()
+
+
+def _modules_of(config: Config, networks: Iterable[str]) -> set[str]:
+    """Modules of the architectures of trained or shipped networks."""
+    models = set()
+    for wanted in networks:
+        record = shipped(wanted) / "run.json"
+        if not wanted.startswith("shipped:"):
+            models.add(config.training[wanted].model)
+        elif record.exists():
+            models.add(json.loads(record.read_text(encoding="utf-8"))["recipe"]["model"])
+    return {MODELS[name].module for name in models}
 
 
 def settings(config: Config, stage: str, given: Mapping[str, str]) -> str:
@@ -264,6 +296,9 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
             "folds": config.folds,
             "seed": config.seed,
         }
+    if stage == "reference":
+        roles = config.models[given["modality"]].model_dump()  # type: ignore[index]
+        return {"roles": roles, **{key: plain[key] for key in ("segment", "harmonize", "threshold", "seed")}}
     cohort = given["name"] if stage == "score" else cohort_at(config, given["cohort_out"])
     common = {"cohort": cohort, "methods": config.cohort_methods(cohort)}
     if stage == "predict":
@@ -278,7 +313,7 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
             **common,
             "roles": cohort_roles(config, cohort),
             "root": str(config.source_root(cohort)),
-            **{key: plain[key] for key in ("shard_images", "tissue")},
+            **{key: plain[key] for key in ("shard_images", "tissue", "segment", "harmonize", "threshold")},
         }
     if stage == "report":
         return {**common, "cases": config.report_cases, "seed": config.seed, "root": str(config.source_root(cohort))}

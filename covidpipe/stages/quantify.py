@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,28 @@ import numpy as np
 from covidpipe import __version__
 from covidpipe.config import Config
 from covidpipe.errors import BadInput, BadTable
-from covidpipe.io.files import read_table, write_table
+from covidpipe.io.files import read_json, read_table, write_table
 from covidpipe.io.masks import native_masks
 from covidpipe.io.read import read_again
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import Store, open_store
 from covidpipe.quantify.percentages import quantify_image, refusal, rejected
+from covidpipe.quantify.reference import Reference, deciding_settings, references_of
 from covidpipe.records import shard_rows
 from covidpipe.schemas import IMAGES, INFECTION, SCHEMA_VERSION
 
 log = logging.getLogger(__name__)
+
+References = dict[tuple[str, str], list[Reference]]  # by modality and method
 
 # Columns that are those of the image table, and of the mask index.
 OF_IMAGE = ("image_id", "patient_id", "study_id", "series_id", "slice_index", "modality", "source_sha256")
 OF_INDEX = ("covid_probability", "covid_positive", "split", "classifier_id", "lung_model_id", "infection_model_id")
 
 
-def run(config: Config, cohort: str, images: Path, masks: Path, shard: int, out: Path) -> None:
+def run(
+    config: Config, cohort: str, images: Path, masks: Path, shard: int, out: Path, references: Sequence[Path] = ()
+) -> None:
     """Write the rows of one shard to `out`: every image, accepted or not, times every method of the cohort.
 
     Images in Hounsfield units are read again: their tissue is told from the stored values, which the masks' grid and
@@ -45,6 +50,8 @@ def run(config: Config, cohort: str, images: Path, masks: Path, shard: int, out:
         Folder that predict wrote for this shard.
     shard : int
     out : Path
+    references : sequence of Path
+        What the methods find in lesion-free images; without, `reference_percentile` is null.
 
     Raises
     ------
@@ -54,7 +61,8 @@ def run(config: Config, cohort: str, images: Path, masks: Path, shard: int, out:
     rows = shard_rows(read_table(images, IMAGES), shard, config.shard_images).to_pylist()
     store = open_store(masks)
     root = image_root(config.source_root(cohort), images.parent / "unpacked")
-    measured = {(found["image_id"], found["method"]): found for found in _measure(store, rows, root, config)}
+    healthy = references_of(map(read_json, references))
+    measured = {(found["image_id"], found["method"]): found for found in _measure(store, rows, root, config, healthy)}
     told = []
     for row in rows:
         for method in config.cohort_methods(cohort):
@@ -79,7 +87,9 @@ def run(config: Config, cohort: str, images: Path, masks: Path, shard: int, out:
     log.info("%s, shard %d: %d rows", cohort, shard, table.num_rows)
 
 
-def _measure(store: Store, rows: list[dict[str, Any]], root: Path, config: Config) -> Iterator[dict[str, Any]]:
+def _measure(
+    store: Store, rows: list[dict[str, Any]], root: Path, config: Config, healthy: References
+) -> Iterator[dict[str, Any]]:
     """What the masks of a shard tell: columns of INFECTION, one dict for each entry of the store."""
     image = {row["image_id"]: row for row in rows}
     hounsfield = functools.lru_cache(maxsize=1)(lambda image_id: _hounsfield(root, image[image_id]))
@@ -92,7 +102,7 @@ def _measure(store: Store, rows: list[dict[str, Any]], root: Path, config: Confi
             yield told | rejected("unreadable")
             continue
         hu, gone = hounsfield(row["image_id"])
-        yield told | quantify_image(
+        found = quantify_image(
             infection,
             lung,
             _spacing(row),
@@ -102,6 +112,20 @@ def _measure(store: Store, rows: list[dict[str, Any]], root: Path, config: Confi
             screened_negative="screened_negative" in entry["reasons"],
             warnings=(*(row["warnings"] or ()), *gone),
         )
+        yield told | found | {"reference_percentile": _percentile(found, entry, row, config, healthy)}
+
+
+def _percentile(
+    found: dict[str, Any], entry: dict[str, Any], row: dict[str, Any], config: Config, healthy: References
+) -> float | None:
+    """Where the percentage lies among those of the same networks and settings on lesion-free images."""
+    if found["infection_percent"] is None:
+        return None
+    settings = deciding_settings(config, entry["method"])
+    for reference in healthy.get((row["modality"], entry["method"]), ()):
+        if reference.fits(entry, settings):
+            return reference.percentile(found["infection_percent"])
+    return None
 
 
 def _hounsfield(root: Path, row: dict[str, Any]) -> tuple[np.ndarray | None, tuple[str, ...]]:

@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 def run(config: Config, out: Path) -> None:
     """Copy the model folder of each recipe that has the name of a shipped network to `out`/NAME.
 
-    The card is that of the evaluation: it tells the results on the patients the network was tested on.
+    With them goes what their methods find in lesion-free images, as `out`/reference-MODALITY.json. The card is that of
+    the evaluation: it tells the results on the patients the network was tested on.
 
     Raises
     ------
@@ -45,3 +46,7 @@ def run(config: Config, out: Path) -> None:
                 shutil.copyfile(folder / file, partial / file)
             shutil.copyfile(card, partial / CARD)
         log.info("%s: %.1f MB", name, (out / name / "model.keras").stat().st_size / 1e6)
+    for modality in sorted({SHIPPED[name][1] for name in names}):
+        reference = paths.reference(config, modality)
+        if reference.exists():
+            shutil.copyfile(reference, out / f"reference-{modality}.json")

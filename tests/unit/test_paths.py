@@ -65,9 +65,14 @@ def test_phantoms_that_the_study_makes_are_known_by_their_folder(demo):
 
 def test_settings_move_with_what_matters_to_a_stage_only(demo):
     given = {key: str(getattr(demo.training["ct_lungs"], key)) for key in workflow.RECIPE_KEYS}
-    given |= {"name": "unseen_ct", "phantoms": "train", "cohort_out": str(paths.cohort(demo, "unseen_ct"))}
+    given |= {
+        "modality": "ct",
+        "name": "unseen_ct",
+        "phantoms": "train",
+        "cohort_out": str(paths.cohort(demo, "unseen_ct")),
+    }
     stages = ("phantoms", "ingest", "split", "harmonize", "wavelet", "train", "evaluate", "predict", "quantify")
-    stages += ("collect", "score", "report")
+    stages += ("reference", "collect", "score", "report")
 
     def moved(**update):
         other = demo.model_copy(update=update)
@@ -75,9 +80,10 @@ def test_settings_move_with_what_matters_to_a_stage_only(demo):
 
     assert moved(report_cases=1) == {"report"}
     assert moved(folds=7) == {"split", "train", "evaluate"}
-    assert moved(segment="all") == {"predict"}
+    # quantify compares them with those of the reference
+    assert moved(segment="all") == {"predict", "quantify", "reference"}
     assert moved(file_rows=9) == {"collect"}
-    assert moved(threshold=demo.threshold.model_copy(update={"offset": 1.0})) == {"predict"}
+    assert moved(threshold=demo.threshold.model_copy(update={"offset": 1.0})) == {"predict", "quantify", "reference"}
     assert moved(tissue=Tissue(consolidation_hu=(-200, 50))) == {"quantify"}
     assert moved(limits=demo.limits.model_copy(update={"max_frames": 1})) == {"ingest"}
 

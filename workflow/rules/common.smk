@@ -10,7 +10,15 @@ from snakemake.logging import logger
 from covidpipe import paths, workflow as jobs
 from covidpipe.cluster import slurm, watch
 from covidpipe.errors import CovidpipeError
-from covidpipe.registry import DATASETS, MODELS, PROTOCOLS, READINGS, REGIMES, TASKS
+from covidpipe.registry import (
+    DATASETS,
+    MODALITIES,
+    MODELS,
+    PROTOCOLS,
+    READINGS,
+    REGIMES,
+    TASKS,
+)
 
 # Used with --sdm conda only; COVIDPIPE_ENV=gpu chooses the environment for machines with GPUs.
 CONDA = f"../../envs/{os.environ.get('COVIDPIPE_ENV', 'cpu')}.yaml"
@@ -40,6 +48,7 @@ wildcard_constraints:
     kind="training|cohorts",
     who=jobs.any_of([*STUDY.training, *STUDY.cohorts]),
     cohort_out=jobs.any_of(str(paths.cohort(STUDY, name)) for name in STUDY.cohorts),
+    modality=jobs.any_of(MODALITIES),
     fold=r"\d+",
     size=r"\d+",
     shard=r"\d{5}",
@@ -112,6 +121,37 @@ def phantom_settings(wildcards):
 def store_of_recipe(wildcards):
     """Index of the store that a network is fed from: its folder is the store."""
     return paths.store(STUDY, STUDY.training[recipe_name(wildcards)]) / "index.parquet"
+
+
+def references_of_cohort(wildcards):
+    return jobs.cohort_references(STUDY, cohort_name(wildcards))
+
+
+def images_of_reference(wildcards):
+    """Image tables of the data sets whose lesion-free images a modality's reference is made of."""
+    return [
+        paths.images(STUDY, dataset)
+        for dataset in jobs.reference_datasets(STUDY, wildcards.modality)
+    ]
+
+
+def models_of_reference(wildcards):
+    recipes = jobs.reference_recipes(STUDY, wildcards.modality)
+    return [
+        paths.model(STUDY, STUDY.training[name]) / "model.keras" for name in recipes
+    ]
+
+
+def datasets_of_reference(wildcards):
+    return jobs.reference_datasets(STUDY, wildcards.modality)
+
+
+def all_references():
+    return [
+        paths.reference(STUDY, modality)
+        for modality in STUDY.models
+        if jobs.reference_datasets(STUDY, modality)
+    ]
 
 
 def covariates_of_cohort(wildcards):

@@ -6,6 +6,7 @@ rule quantify:
         images=images_of_cohort,
         masks="{cohort_out}/shards/{shard}/masks.zarr",
         index="{cohort_out}/shards/{shard}/index.parquet",
+        references=references_of_cohort,
     output:
         table="{cohort_out}/shards/{shard}/infection.parquet",
     log:
@@ -28,7 +29,8 @@ rule quantify:
         "Quantifying {params.cohort}, shard {wildcards.shard}"
     shell:
         "covidpipe quantify {params.cohort} --config {params.config_file:q} --images {input.images:q} "
-        "--masks {params.masks:q} --shard {wildcards.shard} --out {output.table:q} > {log:q} 2>&1"
+        "--masks {params.masks:q} --shard {wildcards.shard} --out {output.table:q} "
+        "--references {input.references:q} > {log:q} 2>&1"
 
 
 rule collect:

@@ -1,0 +1,96 @@
+"""The images of a table through the methods: networks loaded once, images read in batches."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from covidpipe.config import Config
+from covidpipe.errors import BadInput
+from covidpipe.inference import methods
+from covidpipe.inference.engine import LoadedModel, load_model_folder, resolve
+from covidpipe.inference.methods import Finding, Grid
+from covidpipe.io.read import read_again
+from covidpipe.quantify.percentages import refusal
+from covidpipe.registry import METHODS
+
+BATCH = 32  # images in memory at a time
+
+Networks = Mapping[str, Mapping[str, LoadedModel]]  # by modality and task
+
+
+def applicable_methods(config: Config, wanted: Iterable[str]) -> dict[str, list[str]]:
+    """For each modality, those of the `wanted` methods that the config gives every network for."""
+    modalities = {modality for spec in METHODS.values() for modality in spec.roles}
+    return {
+        modality: [method for method in sorted(wanted) if refusal(config, method, modality) is None]
+        for modality in sorted(modalities)
+    }
+
+
+def load_networks(config: Config, modalities: Iterable[str], wanted: Mapping[str, Sequence[str]]) -> Networks:
+    """Networks that the `wanted` methods need for these modalities."""
+    return {
+        modality: {
+            task: load_model_folder(path)
+            for task, path in resolve(config, modality).items()
+            if any(task in METHODS[method].roles[modality] for method in wanted[modality])
+        }
+        for modality in sorted(modalities)
+    }
+
+
+def findings(
+    rows: Sequence[dict[str, Any]],
+    root: Path,
+    wanted: Mapping[str, Sequence[str]],
+    networks: Networks,
+    config: Config,
+) -> Iterator[tuple[dict[str, Any], dict[str, Finding]]]:
+    """Each row in order, with what each method found in its image.
+
+    An image that can no longer be read has empty masks and the reason ``unreadable``.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Accepted rows of the image table.
+    root : Path
+        Folder that their paths are relative to.
+    wanted : mapping of modality to methods
+    networks : mapping
+        As `load_networks` gives them.
+    config : Config
+    """
+    for start in range(0, len(rows), BATCH):
+        yield from _batch(rows[start : start + BATCH], root, wanted, networks, config)
+
+
+def _batch(
+    rows: Sequence[dict[str, Any]],
+    root: Path,
+    wanted: Mapping[str, Sequence[str]],
+    networks: Networks,
+    config: Config,
+) -> Iterator[tuple[dict[str, Any], dict[str, Finding]]]:
+    found: dict[str, dict[str, Finding]] = {}
+    for modality in sorted({row["modality"] for row in rows if wanted[row["modality"]]}):
+        grids = {methods.common_grid(config)}
+        grids |= {methods.source_grid(network.recipe) for network in networks[modality].values()}
+        read: list[tuple[str, dict[Grid, np.ndarray]]] = []
+        for row in (row for row in rows if row["modality"] == modality):
+            with contextlib.suppress(BadInput):  # it was readable at ingest; its row will say that it no longer is
+                read.append((row["image_id"], methods.to_grids(read_again(root, row), grids)))
+        if read:
+            batch = {grid: np.stack([images[grid] for _, images in read]) for grid in grids}
+            of_method = methods.find(batch, wanted[modality], networks[modality], config)
+            for i, (image_id, _) in enumerate(read):
+                found[image_id] = {method: of_images[i] for method, of_images in of_method.items()}
+    size, _ = methods.common_grid(config)
+    nothing = Finding(np.zeros((size, size), bool), np.zeros((size, size), bool), reasons=("unreadable",))
+    for row in rows:
+        yield row, found.get(row["image_id"], dict.fromkeys(wanted[row["modality"]], nothing))
