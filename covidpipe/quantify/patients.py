@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from covidpipe.quantify.severity import severity_class
 from covidpipe.quantify.volumes import Volume, series_volume
+from covidpipe.schemas import PATIENTS
 
 KEYS = ["patient_id", "study_id", "modality", "method"]
 OF_TABLE = (
@@ -68,8 +69,10 @@ class Patients:
 
 def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
     groups = rows.groupby(KEYS, dropna=False, sort=False)
+    empty = dict.fromkeys(PATIENTS.names)
     return [
-        {key: None if pd.isna(value) else value for key, value in zip(KEYS, keys, strict=True)} | patient_row(group)
+        {**empty, **{key: None if pd.isna(word) else word for key, word in zip(KEYS, keys, strict=True)}}
+        | patient_row(group)
         for keys, group in groups
     ]
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 import yaml
 
 from covidpipe import __version__
+from covidpipe.bias import bias_text
 from covidpipe.config import Config
 from covidpipe.metrics.nearness import COMPARED
 from covidpipe.registry import METHODS
@@ -138,15 +139,18 @@ def rejections(images: pd.DataFrame) -> list[dict[str, Any]]:
     return sorted(listed, key=lambda row: (-row["count"], row["reason"]))
 
 
-def method_results(infection: pd.DataFrame) -> list[dict[str, Any]]:
-    """One entry for each modality and method that fit together: numbers and figures."""
+def method_results(infection: pd.DataFrame, config: Config) -> list[dict[str, Any]]:
+    """One entry for each modality and method that fit together: numbers, figures, and how wrong a threshold is."""
     groups = [
         (m, method, rows)
         for (m, method), rows in infection.groupby(["modality", "method"], sort=True)
         if m in METHODS[method].roles
     ]
     upper = figures.upper_bound(_floats(infection["infection_percent"]))
-    return [_method_result(m, method, rows, upper) for m, method, rows in groups]
+    return [
+        _method_result(m, method, rows, upper) | {"bias": bias_text(config, m) if method == "alom2020" else None}
+        for m, method, rows in groups
+    ]
 
 
 def _floats(values: pd.Series) -> np.ndarray:
@@ -342,7 +346,7 @@ def render(
     """
     seen, found = frame(images), frame(infection)
     script, style = _source("report.js"), _source("report.css")
-    results, pooled = method_results(found), patient_rows(patients)
+    results, pooled = method_results(found, config), patient_rows(patients)
     return (
         _environment()
         .get_template("cohort.html.j2")

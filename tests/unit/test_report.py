@@ -274,12 +274,13 @@ def test_numbers_of_the_cohort(made):
 
 
 def test_results_stand_for_the_methods_that_fit_the_modality(made):
-    results = page.method_results(read_frame(made.table, INFECTION))
+    results = page.method_results(read_frame(made.table, INFECTION), made.config)
     assert [(r["method"], r["modality"]) for r in results] == [
         ("alom2020", "CT"),
         ("khan2020", "CT"),
         ("alom2020", "X-ray"),
     ]
+    assert [bool(r["bias"]) for r in results] == [True, False, True]  # the threshold's error stands beside it
     khan = results[1]
     assert khan["images"] == 8 and khan["measured"] == khan["screened"] == 6
     assert {words: n for _, words, n in khan["segments"]} == {
