@@ -16,6 +16,8 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+import tensorflow
+from tensorflow.core.util import event_pb2
 from tiny_study import SIZE, Study, squares
 
 from covidpipe import cli
@@ -243,9 +245,6 @@ def test_its_record_tells_what_decided_and_how_it_went(trained):
 
 
 def test_tensorboard_shows_the_history_once_though_the_training_was_interrupted(trained):
-    tensorflow = pytest.importorskip("tensorflow")
-    from tensorflow.core.util import event_pb2
-
     (file,) = (trained.out / "tensorboard").iterdir()
     records = [event_pb2.Event.FromString(r.numpy()) for r in tensorflow.data.TFRecordDataset(str(file))]
     assert records[0].file_version == "brain.Event:2"
