@@ -35,6 +35,10 @@ jobs.use_this_environment(Path(workflow.basedir))
 logger.addFilter(partial(watch.show_resources, workflow))
 
 
+# Used with --sdm apptainer only: built from envs/covidpipe.def.
+container: os.environ.get("COVIDPIPE_SIF", str(Path(workflow.basedir) / "covidpipe.sif"))
+
+
 wildcard_constraints:
     name=jobs.any_of([*STUDY.cohorts, *DATASETS]),
     phantoms=jobs.any_of(STUDY.phantoms),
@@ -73,22 +77,28 @@ def grow_with_attempt(base, most=None):
     return grown
 
 
+def once_for_all_shards(answer):
+    """A function of wildcards that asks `answer` once for all shards of a cohort: there may be thousands."""
+    known = {}
+
+    def answered(wildcards):
+        given = {name: word for name, word in wildcards.items() if name != "shard"}
+        key = tuple(given.items())
+        if key not in known:
+            known[key] = answer(given)
+        return known[key]
+
+    return answered
+
+
 def code_of(stage):
     """Fingerprint of a job's code: Snakemake does not see edits of an imported package."""
-
-    def fingerprint(wildcards):
-        return jobs.code(STUDY, stage, dict(wildcards.items()))
-
-    return fingerprint
+    return once_for_all_shards(partial(jobs.code, STUDY, stage))
 
 
 def settings_of(stage):
     """The settings that matter to a job, by value: editing another key of the config reruns nothing here."""
-
-    def chosen(wildcards):
-        return jobs.settings(STUDY, stage, dict(wildcards.items()))
-
-    return chosen
+    return once_for_all_shards(partial(jobs.settings, STUDY, stage))
 
 
 def recipe_name(wildcards):
