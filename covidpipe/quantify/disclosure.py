@@ -71,8 +71,8 @@ def hidden_cells(
             mask = cells[name]
             for row in np.flatnonzero(~levels[name]):
                 mask[row] = _completed(mask[row], table[row], least)
-            for column in range(len(whole)):
-                if hidden_totals[column] and not mask[:, column].any() and whole[column]:
+            for column in np.flatnonzero(whole):  # a class without patients is told: so are its zeros
+                if hidden_totals[column] and not mask[:, column].any():
                     mask[_smallest(table[:, column], mask[:, column]), column] = True  # else they add up to the total
                 if not hidden_totals[column]:
                     mask[:, column] = _completed(mask[:, column], table[:, column], least)

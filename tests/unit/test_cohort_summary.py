@@ -136,9 +136,19 @@ def test_no_small_count_can_be_worked_out_from_what_is_shown(cells):
     lines += [(mask[:, column], table[:, column]) for column in np.flatnonzero(~hidden_totals)]
     lines += [(levels, table.sum(axis=1)), (hidden_totals, totals)]
     for gone, counts in lines:
-        assert not gone.any() or (gone.sum() > 1 and counts[gone].sum() >= least), (table, mask, hidden_totals)
+        assert not gone.any() or not counts.any() or (gone.sum() > 1 and counts[gone].sum() >= least), (
+            table,
+            mask,
+            hidden_totals,
+        )
     for column in np.flatnonzero(hidden_totals & (totals > 0)):
         assert mask[:, column].any()  # or its cells would add up to the total
+
+
+def test_a_class_without_patients_is_told_even_if_all_levels_are_hidden():
+    found = rows_of(group_of([10] * 3 + [30] * 5, [2] * 3 + [3] * 5, sex=["F", "M"] * 4), least=5)
+    shown = {word: found["all", "all", "severity_percent", word].get("k") for word in SEVERITY}
+    assert shown == {"0": 0, "<5": 0, "5-25": None, "26-49": None, "50-75": 0, ">75": 0}
 
 
 def test_a_hidden_total_is_hidden_for_every_covariate():
