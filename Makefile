@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 ONE_CORE := $(foreach rule,phantoms ingest harmonize wavelet train_model evaluate_model predict,$(rule)=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check check-models check-backends check-authors bench weights lock clean
+.PHONY: help env demo test test-slurm check check-models check-backends check-authors bench weights lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,10 @@ demo: env ## everything on synthetic patients, offline: read, train, quantify, r
 test: env ## the test suite (under 5 minutes); real images are read where they are found
 	@echo "Running the tests (real images: COVIDPIPE_DATA or ../shared/data) ..."
 	@python -m pytest --numprocesses auto --dist loadfile --durations=5
+
+test-slurm: env ## the workflow on a real SLURM of its own, faults included (under 12 minutes; as root, with Debian's SLURM)
+	@echo "Running the tests on SLURM (skipped, with the reason, where there is none) ..."
+	@python -m pytest tests/slurm -m slurm -rs --durations=5
 
 check: env ## what CI runs before the tests: ruff, snakefmt, lint, mypy, dry runs of all configs
 	@echo "Checking style, types and the workflow ..."

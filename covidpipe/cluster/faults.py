@@ -79,6 +79,7 @@ def explain(
     """
     name = what + _where(job)
     key = f"`set-resources: {rules[0]}:" if rules else "`set-resources:"
+    resumes = " It goes on from its last epoch." if "train_model" in rules else ""
     own = _last_words(rule_logs)
     logs = f"{slurm_log}\n{rule_logs}"
     found = next((cause for cause, pattern in TRACES.items() if re.search(pattern, logs, re.IGNORECASE)), "")
@@ -95,7 +96,7 @@ def explain(
         return Fault(
             "time",
             f"{name} ran into its time limit of {limit}. A retry asks for more; to begin with more: {key} runtime:` "
-            f"in {PROFILE} (minutes). A training goes on from its last epoch.",
+            f"in {PROFILE} (minutes).{resumes}",
         )
     if state == "OUT_OF_MEMORY" or found == "memory":
         given = f" of {job.memory}" if job is not None and job.memory else ""
@@ -119,7 +120,7 @@ def explain(
             "elsewhere.",
         )
     if state == "PREEMPTED" or found == "preempted":
-        return Fault("preempted", f"{name} had to make room for another job. A training goes on from its last epoch.")
+        return Fault("preempted", f"{name} had to make room for another job.{resumes}")
     if state == "CANCELLED":
         by = f" by {_user(job.cancelled_by)}" if job is not None and job.cancelled_by else ""
         return Fault("cancelled", f"{name} was cancelled from outside{by} (scancel).")

@@ -146,7 +146,7 @@ def silent() -> bool:
 
 def lost_nodes() -> str:
     """Nodes that are down or drained now, with the reason that was given for each."""
-    listed = ask("sinfo", "--noheader", "-R", "-o", "%n (%E)") or ""
+    listed = ask("sinfo", "--noheader", "-R", "-o", "%N (%E)") or ""
     return ", ".join(dict.fromkeys(line.strip() for line in listed.splitlines() if line.strip()))
 
 

@@ -152,7 +152,7 @@ class Watch(logging.Handler):
 
     def look_after_jobs(self) -> None:
         """Tell, once each, of what SLURM does with jobs and Snakemake does not say; until `end`."""
-        told: set[tuple[str, str]] = set()
+        told: set[tuple[str, str, int]] = set()
         away = False
         while not self._over.wait(LOOK_EVERY):
             queue = slurm.queued(name=self.slurm_run)
@@ -165,9 +165,10 @@ class Watch(logging.Handler):
                 )
             for job in queue:
                 away = False
-                for news in filter(None, (_waits_for_ever(job), _was_restarted(job))):
-                    if (job.id, news) not in told:
-                        told.add((job.id, news))
+                for tell in (_waits_for_ever, _was_restarted):
+                    news, key = tell(job), (job.id, tell.__name__, job.restarts)
+                    if news is not None and key not in told:
+                        told.add(key)
                         self.logger.warning(f"covidpipe: SLURM job {job.id} ({job.comment}) {news}")
 
     # --- End ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""A real SLURM on this machine for the tests: accounting, one controller, three nodes, four GPUs that are none.
+"""A real SLURM on this machine for the tests: accounting, one controller, three nodes, two GPUs that are none.
 
-Nodes: ``c1`` without GPU, ``g1`` and ``g2`` with two each (character devices that stand for GPUs). Partitions: ``cpu``
+Nodes: ``c1`` without GPU, ``g1`` and ``g2`` with one each (character devices that stand for GPUs). Partitions: ``cpu``
 (all nodes, default) and ``gpu``. Everything lies in one folder; only /etc/slurm gets two links, because the srun inside
 a job looks nowhere else, and only if nothing is there yet.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "mariadb-install-db", "sbatch")
 ETC = Path("/etc/slurm")
 CTLD_PORT, DBD_PORT, NODE_PORTS = 16817, 16819, {"c1": 17001, "g1": 17002, "g2": 17003}
-GPUS = {"g1": ("a100", 2), "g2": ("v100", 2)}
+GPUS = {"g1": ("a100", 1), "g2": ("v100", 1)}
 NODE_CPUS, NODE_MB = 4, 8000
 
 SLURM_CONF = """\
@@ -28,6 +28,8 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
+# A job that is queued again waits as long as a credential lives: two minutes by default.
+AuthInfo=cred_expire=10
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
@@ -61,6 +63,7 @@ AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={dbd_port}
 AccountingStorageTRES=gres/gpu
+AccountingStoreFlags=job_comment
 AccountingStorageEnforce=associations,limits
 GresTypes=gpu
 SlurmdParameters=config_overrides
@@ -158,7 +161,8 @@ class Cluster:
                 device = self.folder / f"{node}-gpu{i}"
                 if not device.exists():
                     os.mknod(device, 0o666 | 0o020000, os.makedev(1, 3))  # a /dev/null by another name
-            gpus.append(f"NodeName={node} Name=gpu Type={kind} File={self.folder}/{node}-gpu[0-{count - 1}]")
+            last = f"[0-{count - 1}]" if count > 1 else "0"
+            gpus.append(f"NodeName={node} Name=gpu Type={kind} File={self.folder}/{node}-gpu{last}")
         (self.folder / "gres.conf").write_text("\n".join(gpus) + "\n")
         (self.folder / "state").mkdir(exist_ok=True)
         ETC.mkdir(exist_ok=True)
@@ -236,6 +240,25 @@ class Cluster:
             pass
         file.unlink(missing_ok=True)
 
+    def mend(self) -> None:
+        """All as at the start: no job, every daemon there, every node in service."""
+        self.run("scancel", "--user=root", check=False)
+        if self.run("scontrol", "ping", check=False).stdout.count("is UP") == 0:
+            self.start_controller()
+        for node in NODE_PORTS:
+            if not self.running(f"slurmd-{node}"):
+                self.start_node(node)
+            self.run("scontrol", "update", f"nodename={node}", "state=resume", check=False)
+        self.wait(lambda: self.idle_nodes() == set(NODE_PORTS), "the nodes to be idle again", 90)
+
+    def running(self, name: str) -> bool:
+        """True if one of this cluster's own daemons is there."""
+        try:
+            os.kill(int((self.folder / f"{name}.pid").read_text()), 0)
+        except (OSError, ValueError):
+            return False
+        return True
+
     # --- Use ------------------------------------------------------------------------------------------------------
 
     def run(self, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -254,7 +277,7 @@ class Cluster:
         return set(self.run("sinfo", "-h", "-N", "-t", "idle", "-o", "%N", check=False).stdout.split())
 
     def jobs(self, state: str = "RUNNING") -> list[dict[str, str]]:
-        """Jobs that squeue knows in a state: id, comment (what Snakemake calls the job), nodes and what they asked."""
+        """Jobs that squeue knows in a state: id, comment (what Snakemake calls them), node and what they asked for."""
         keys = ("id", "comment", "node", "gres", "cpus", "memory")
         listed = self.run("squeue", "-h", "-t", state, "-o", "%A|%k|%N|%b|%C|%m", check=False).stdout
         return [dict(zip(keys, line.split("|"), strict=True)) for line in listed.splitlines()]

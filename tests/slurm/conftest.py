@@ -1,14 +1,16 @@
-"""One cluster for all tests of this folder, or the reason why there is none."""
+"""One cluster for all tests of this folder, or the reason why there is none; one study that all of them begin with."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import Cluster, why_not
+from tests.slurm.cluster import Cluster, search_path, why_not
+from tests.slurm.study import TABLE, Study, copied
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +26,27 @@ def cluster():
     finally:
         found.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory) -> Study:
+    """The study, run to its table on this machine without SLURM: what every run on the cluster must equal."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    study = Study(tmp_path_factory.mktemp("local") / "study", os.environ | {"PATH": search_path()})
+    assert study.run(TABLE, "--cores", "2", "--configfile", "study.yaml") == 0, study.said
+    return study
+
+
+@pytest.fixture
+def segmented(cluster, local, tmp_path):
+    """Make a study with segmented shards, its profile changed as told."""
+
+    def make(name: str = "study", **profile) -> Study:
+        study = copied(local, tmp_path / name, **profile)
+        study.environment |= {"SLURM_CONF": cluster.environment["SLURM_CONF"]}
+        return study
+
+    yield make
+    cluster.mend()
