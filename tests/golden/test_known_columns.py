@@ -191,3 +191,25 @@ def test_masks_drawn_on_a_mirrored_file_are_mirrored_with_it(phantom, tmp_path):
     assert np.array_equal(read_mask(tmp_path / "mask.png", orientation="R\\P"), drawn)
     assert np.array_equal(read_mask(tmp_path / "mask.png"), drawn[:, ::-1])
     assert np.array_equal(read_mask(tmp_path / "mask.png", orientation="RAS"), drawn[:, ::-1])
+
+
+def test_the_example_of_the_page_is_this_phantom(truth):
+    """docs/table.md shows why a slice is not a patient: with the numbers of this very patient."""
+    rows = [(row["lung_px"], row["infected_px"], row["infection_percent"]) for row in truth]
+    told = [percent for _, _, percent in rows if percent is not None]
+    lung, infected = (sum(row[place] for row in rows) for place in (0, 1))
+    enough = [percent for px, _, percent in rows if px >= 0.1 * max(row[0] for row in rows)]
+    lines = ["| slice | lung, px | infected, px | infection_percent |", "|---|---|---|---|"]
+    lines += [
+        f"| {n} | {lung_px} | {infected_px} | {'null' if percent is None else f'{percent:.1f}'} |"
+        for n, (lung_px, infected_px, percent) in enumerate(rows)
+    ]
+    lines += [
+        "",
+        f"The mean of the slices is {np.mean(told):.1f} %, the highest {max(told):.1f} %. The patient's "
+        f"`infection_percent` is {100 * infected / lung:.1f} %: infected area over lung area, all slices together. "
+        f"`max_image_percent` is {max(enough):.1f} %: the {rows[0][0]} pixels of slice 0 are too few to be asked.",
+    ]
+    page = (Path(__file__).parents[2] / "docs" / "table.md").read_text(encoding="utf-8")
+    shown = page.split("<!-- example -->\n")[1].split("\n<!-- end of example -->")[0]
+    assert shown == "\n".join(lines)
