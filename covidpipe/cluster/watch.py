@@ -156,7 +156,7 @@ class Watch(logging.Handler):
         away = False
         while not self._over.wait(LOOK_EVERY):
             queue = slurm.queued(name=self.slurm_run)
-            if not queue and slurm.silent() != away:
+            if (not queue and slurm.silent()) != away:
                 away = not away
                 self.logger.warning(
                     "covidpipe: SLURM's controller does not answer. Jobs run on; Snakemake waits until it is back."
@@ -164,7 +164,6 @@ class Watch(logging.Handler):
                     else "covidpipe: SLURM's controller is back."
                 )
             for job in queue:
-                away = False
                 for tell in (_waits_for_ever, _was_restarted):
                     news, key = tell(job), (job.id, tell.__name__, job.restarts)
                     if news is not None and key not in told:

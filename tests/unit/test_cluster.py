@@ -295,7 +295,7 @@ def test_what_slurm_does_with_waiting_jobs_is_told_once(said, commands):
     commands("scontrol", "Slurmctld(primary) at x is DOWN")
     commands("squeue", "")
     wait_for("does not answer")
-    commands("scontrol", "Slurmctld(primary) at x is UP")
+    commands("squeue", squeue)
     wait_for("is back")
     watch.end("done")
     text = "\n".join(map(str, lines))
