@@ -12,12 +12,14 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import synthetic_table
+import tiny_cohort as tiny
 
 from covidpipe import cli, schemas
 from covidpipe.errors import BadTable, UsageError
 from covidpipe.io import export, files, validate
 from covidpipe.io.files import read_pieces, read_table, write_pieces, write_table
 from covidpipe.io.hive import write_dataset
+from covidpipe.io.shards import shard_folders
 from covidpipe.schemas import INFECTION, REJECTED
 
 
@@ -63,6 +65,22 @@ def test_a_folder_holds_the_same_rows_wherever_its_pieces_were_cut(rows, tmp_pat
     parts = [pq.ParquetFile(file) for file in written]
     assert [part.metadata.num_rows for part in parts] == [2, 30, 30, 12, 8]
     assert all(part.metadata.row_group(0).num_rows <= 16 for part in parts)
+
+
+def test_a_cohort_whose_name_is_a_number_stays_a_word(tmp_path):
+    write_dataset(tmp_path / "t", [synthetic_table.patients(0, 1, slices=1, cohort="2020")], INFECTION, 30)
+    assert read_table(tmp_path / "t", INFECTION)["cohort"].to_pylist() == ["2020", "2020"]
+
+
+def test_one_folder_stands_for_the_shards_of_the_image_table(tmp_path):
+    images = tiny.write_images(tmp_path)  # of four images
+    for number in range(5):  # of an earlier run, with more of them
+        (tmp_path / "shards" / f"{number:05d}").mkdir(parents=True)
+    shards = [tmp_path / "shards" / f"{number:05d}" for number in range(3)]
+    assert shard_folders([tmp_path / "shards"], images, 2) == shards[:2]
+    assert shard_folders([tmp_path / "shards"], images, 3) == shards[:2]
+    assert shard_folders(shards, images, 2) == shards
+    assert shard_folders(shards[:1], images, 2) == shards[:1]
 
 
 def test_a_query_for_one_patient_finds_few_row_groups(rows, tmp_path):
