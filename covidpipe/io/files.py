@@ -158,7 +158,7 @@ class RowGroups:
         return self
 
     def __exit__(self, fault: type[BaseException] | None, *_: object) -> None:
-        if fault is None:
+        if fault is None and len(self._waiting):
             self._writer.write_table(self._waiting.combine_chunks())
         self._writer.close()
 
@@ -217,12 +217,14 @@ def read_table(path: str | Path, spec: TableSpec) -> pa.Table:
     BadTable
         The file is missing, truncated, or holds another table.
     """
-    table = pa.concat_tables(piece.cast(spec.schema) for piece in [spec.schema.empty_table(), *read_pieces(path, spec)])
+    # Other programs' files may say that nulls are allowed where they are not: that is checked, and then put right.
+    lenient = pa.schema([field.with_nullable(True) for field in spec.schema])
+    table = pa.concat_tables([lenient.empty_table(), *(piece.cast(lenient) for piece in read_pieces(path, spec))])
     try:
         check(table, spec)
     except BadTable as error:
         raise BadTable(f"{path}: {error} (this covidpipe writes schema {SCHEMA_VERSION})") from None
-    return table
+    return table.cast(spec.schema)
 
 
 def read_pieces(path: str | Path, spec: TableSpec, *, checked: bool = False) -> Iterator[pa.Table]:

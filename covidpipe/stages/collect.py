@@ -167,7 +167,7 @@ def remove(table: Path) -> None:
 def image_columns(images: Path) -> pa.Table:
     """Which images there are, and of which files: the columns of the image table that fit into memory."""
     names = ["image_id", "source_sha256"]
-    schema = pa.schema([(name, pa.string()) for name in names])
+    schema = pa.schema([(name, pa.large_string()) for name in names])  # of many millions: beyond what a string holds
     pieces = (piece.select(names).cast(schema) for piece in read_pieces(images, IMAGES))
     return pa.concat_tables([schema.empty_table(), *pieces])
 
@@ -210,7 +210,8 @@ class Rows:
 def digest_of(hashes: pa.ChunkedArray) -> str:
     """SHA-256 of the sorted hashes, one a line: the same for the same files, wherever they lie."""
     digest = hashlib.sha256()
-    ordered = hashes.drop_null().take(pc.sort_indices(hashes.drop_null()))
+    known = hashes.drop_null()
+    ordered = known.take(pc.sort_indices(known))
     for start in range(0, len(ordered), 2**16):
         digest.update("".join(f"{value}\n" for value in ordered.slice(start, 2**16).to_pylist()).encode())
     return digest.hexdigest()

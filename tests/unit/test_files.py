@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -42,6 +43,19 @@ def test_a_table_carries_its_codebook(tmp_path):
     schema = pq.read_schema(tmp_path / "t.parquet")
     assert b"codebook" in schema.metadata and schema.metadata[b"table"] == b"split"
     assert schema.field("fold").metadata[b"description"].endswith(b".")
+
+
+def test_a_table_that_another_program_wrote_is_read_or_refused_with_the_row(tmp_path):
+    write_table(tmp_path / "t.parquet", ROWS, SPLIT)
+    table = pq.read_table(tmp_path / "t.parquet")
+    pq.write_table(
+        pa.table(table.to_pydict(), pa.schema([(f.name, f.type) for f in table.schema])), tmp_path / "t.parquet"
+    )
+    assert read_table(tmp_path / "t.parquet", SPLIT).schema.equals(SPLIT.schema, check_metadata=True)
+    changed = table.to_pydict() | {"group": ["p", None]}
+    pq.write_table(pa.table(changed, pa.schema([(f.name, f.type) for f in table.schema])), tmp_path / "t.parquet")
+    with pytest.raises(BadTable, match="`group`, row 1: found null"):
+        read_table(tmp_path / "t.parquet", SPLIT)
 
 
 def test_a_missing_truncated_or_other_table_is_told(tmp_path):
