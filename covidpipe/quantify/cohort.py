@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from covidpipe.errors import BadTable
 from covidpipe.metrics.intervals import PatientBootstrap, proportion
-from covidpipe.quantify.disclosure import hidden_cells, hidden_in_line
+from covidpipe.quantify.disclosure import Hidden, hidden_cells, hidden_in_line
 from covidpipe.registry import METHODS, SEVERITY
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -181,17 +181,17 @@ def describe(group: Group, least: int, seed: int) -> Iterator[dict[str, Any]]:
         for covariate, known in names.items()
     }
     people = len(np.unique(persons))
-    hidden_totals, hidden_levels, hidden = _hidden(group, told, levels, names, sizes, least)
     all_hidden = 0 < people < least
+    hidden = _hidden(group, told, levels, names, sizes, 1 if all_hidden else least)
     everyone = np.ones(len(percents), bool)
-    cells = [(ALL, ALL, everyone, all_hidden, hidden_totals | all_hidden)]
+    cells = [(ALL, ALL, everyone, all_hidden, hidden.totals | all_hidden)]
     for covariate, known in names.items():
-        closed = hidden_levels[covariate] | all_hidden
+        closed = hidden.levels[covariate] | all_hidden
         for n in np.flatnonzero(~closed):
-            cells.append((covariate, str(known[n]), levels[covariate] == known[n], False, hidden[covariate][n]))
+            cells.append((covariate, str(known[n]), levels[covariate] == known[n], False, hidden.cells[covariate][n]))
         if closed.any():  # their names are as little told as their sizes
             cells.append(
-                (covariate, HIDDEN, np.isin(levels[covariate], known[closed]), True, np.ones_like(hidden_totals))
+                (covariate, HIDDEN, np.isin(levels[covariate], known[closed]), True, np.ones_like(hidden.totals))
             )
     for covariate, level, where, of_level, of_class in cells:
         yield from _distribution(covariate, level, percents[where], persons[where], least, seed, hide=of_level)
@@ -211,21 +211,21 @@ def _hidden(
     names: Mapping[str, NDArray[Any]],
     sizes: Mapping[str, NDArray[np.int64]],
     least: int,
-) -> tuple[NDArray[np.bool_], dict[str, NDArray[np.bool_]], dict[str, NDArray[np.bool_]]]:
+) -> Hidden:
     """What `hidden_cells` says of the classes; of units without classes, what `hidden_in_line` says of the levels."""
     if group.classes is None:
         lines = {covariate: hidden_in_line(size, least) for covariate, size in sizes.items()}
         nothing = np.zeros(len(SEVERITY), bool)
-        return nothing, lines, {c: np.zeros((len(line), len(SEVERITY)), bool) for c, line in lines.items()}
-    classes = group.classes[told]
-    counted = np.arange(len(SEVERITY))
-    totals = (classes[:, None] == counted).sum(axis=0)
+        return Hidden(
+            nothing, lines, {name: np.zeros((len(line), len(SEVERITY)), bool) for name, line in lines.items()}
+        )
+    classes = group.classes[told][:, None] == np.arange(len(SEVERITY))
     tables = {
-        covariate: np.stack([(classes[levels[covariate] == level][:, None] == counted).sum(axis=0) for level in known])
+        covariate: np.stack([classes[levels[covariate] == level].sum(axis=0) for level in known])
         for covariate, known in names.items()
         if len(known)
     }
-    return hidden_cells(totals, tables, least)
+    return hidden_cells(classes.sum(axis=0), tables, least)
 
 
 def _is_small(mask: NDArray[np.bool_], persons: NDArray[Any], least: int) -> bool:

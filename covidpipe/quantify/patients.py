@@ -5,11 +5,13 @@ A slice percentage is not a patient percentage: a tip of the lung may be all whi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from covidpipe.quantify.severity import severity_class
 from covidpipe.quantify.volumes import Volume, series_volume
@@ -23,6 +25,12 @@ OF_TABLE = (
     *("ggo_percent", "consolidation_percent"),
 )
 OF_IMAGES = ("image_id", "position_mm", "study_day")
+
+NUMBERS = {"infection_percent", "position_mm", "study_day"} | {
+    name for name in OF_TABLE if name.endswith(("_px", "_mm2", "_percent"))
+}
+
+Columns = Mapping[str, NDArray[Any]]
 
 # A slice with less lung than this share of the patient's largest is not asked for its percentage: it says little.
 MAXIMUM_OF = 0.1
@@ -68,49 +76,54 @@ class Patients:
 
 
 def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    groups = rows.groupby(KEYS, dropna=False, sort=False)
+    columns = {
+        name: rows[name].to_numpy(float) if name in NUMBERS else rows[name].to_numpy(object, na_value=None)
+        for name in rows.columns
+    }
     empty = dict.fromkeys(PATIENTS.names)
-    return [
-        {**empty, **{key: None if pd.isna(word) else word for key, word in zip(KEYS, keys, strict=True)}}
-        | patient_row(group)
-        for keys, group in groups
-    ]
+    found = []
+    for keys, places in rows.groupby(KEYS, dropna=False, sort=False).indices.items():
+        told = {key: None if pd.isna(word) else word for key, word in zip(KEYS, keys, strict=True)}
+        # arrays, not frames: a frame for each of a million patients takes hours
+        found.append(empty | told | patient_row({name: values[places] for name, values in columns.items()}))
+    return found
 
 
-def patient_row(rows: pd.DataFrame) -> dict[str, Any]:
+def patient_row(rows: Columns) -> dict[str, Any]:
     """Everything that is told of one patient's study by one method.
 
     Parameters
     ----------
-    rows : pandas.DataFrame
-        Its rows of INFECTION, with `position_mm` and `study_day` of IMAGES.
+    rows : mapping of column to ndarray, (n,)
+        Its rows of INFECTION, with `position_mm` and `study_day` of IMAGES; numbers are float64, NaN for null.
 
     Returns
     -------
     dict
         Columns of PATIENTS but for its key.
     """
-    told = rows[rows["infection_percent"].notna()]
-    lung = told[told["lung_px"] > 0]
+    has_percent = ~np.isnan(rows["infection_percent"])
+    told = {name: values[has_percent] for name, values in rows.items()}
+    has_lung = told["lung_px"] > 0
+    lung = {name: values[has_lung] for name, values in told.items()}
     # Pixels of different size cannot be added; without sizes they must be.
-    sized = bool(len(lung)) and bool(lung["lung_mm2"].notna().all())
-    unit = (lung["lung_mm2"] / lung["lung_px"]).to_numpy(float) if sized else np.ones(len(lung))
+    sized = bool(has_lung.any()) and not np.isnan(lung["lung_mm2"]).any()
+    unit = lung["lung_mm2"] / lung["lung_px"] if sized else np.ones(len(lung["lung_px"]))
     if sized and np.ptp(unit) <= 1e-9 * unit[0]:
-        unit = np.ones(len(lung))  # of one size: whole numbers then stay whole
-    area = lung["lung_px"].to_numpy(float) * unit
-    infected = lung["infected_px"].to_numpy(float) * unit
-    share = percent_of(infected, area)
-    is_ct = rows["modality"].iloc[0] == "ct"
-    day = rows["study_day"].dropna()
+        unit = np.ones(len(unit))  # of one size: whole numbers then stay whole
+    area = lung["lung_px"] * unit
+    share = percent_of(lung["infected_px"] * unit, area)
+    is_ct = rows["modality"][0] == "ct"
+    days = rows["study_day"][~np.isnan(rows["study_day"])]
     return {
-        "cohort": rows["cohort"].iloc[0],
-        "images": len(told),
-        "images_refused": len(rows) - len(told),
+        "cohort": rows["cohort"][0],
+        "images": int(has_percent.sum()),
+        "images_refused": int((~has_percent).sum()),
         "lung_px": int(told["lung_px"].sum()),
         "infected_px": int(told["infected_px"].sum()),
         "infection_percent": share,
         "images_warned": int((told["qc_status"] == "warning").sum()),
-        "weighted_by": None if not len(lung) else "mm2" if sized else "px",
+        "weighted_by": None if not has_lung.any() else "mm2" if sized else "px",
         **{
             f"{side}_lung_percent": weighted(lung[f"{side}_lung_percent"], lung[f"{side}_lung_px"] * unit, some=True)
             for side in ("right", "left")
@@ -118,8 +131,8 @@ def patient_row(rows: pd.DataFrame) -> dict[str, Any]:
         **{f"{kind}_percent": weighted(lung[f"{kind}_percent"], area) for kind in ("ggo", "consolidation")},
         **_maximum(lung, area),
         "severity_class": severity_class(share) if is_ct else None,
-        "days_since_first_study": int(day.iloc[0]) if len(day) else None,
-        "series": int(told["series_id"].nunique()),
+        "days_since_first_study": int(days[0]) if len(days) else None,
+        "series": len(set(told["series_id"]) - {None}),
         **(_volumes(rows) if is_ct else {}),
     }
 
@@ -130,34 +143,36 @@ def percent_of(infected: np.ndarray, area: np.ndarray) -> float | None:
     return min(100.0, 100 * float(infected.sum()) / total) if total else None
 
 
-def weighted(percents: pd.Series, area: Any, *, some: bool = False) -> float | None:
+def weighted(percents: np.ndarray, area: np.ndarray, *, some: bool = False) -> float | None:
     """Mean of percentages by area; None where one is missing, unless `some` may be, or where there is no area."""
-    values, weights = percents.to_numpy(float), np.asarray(area, float)
-    known = ~np.isnan(values)
+    known = ~np.isnan(percents)
     if not known.any() or not (some or known.all()):
         return None
-    total = float(weights[known].sum())
-    return float((values[known] * weights[known]).sum() / total) if total else None
+    total = float(area[known].sum())
+    return float((percents[known] * area[known]).sum() / total) if total else None
 
 
-def _maximum(lung: pd.DataFrame, area: np.ndarray) -> dict[str, Any]:
+def _maximum(lung: Columns, area: np.ndarray) -> dict[str, Any]:
     """The image with the highest percentage among those with enough lung; the first of several."""
-    if not len(lung):
+    if not len(area):
         return {}
-    enough = lung[area >= MAXIMUM_OF * area.max()]
-    highest = enough.loc[enough["infection_percent"].idxmax()]
-    return {"max_image_percent": float(highest["infection_percent"]), "max_image_id": highest["image_id"]}
+    highest = np.where(area >= MAXIMUM_OF * area.max(), lung["infection_percent"], -1).argmax()
+    return {
+        "max_image_percent": float(lung["infection_percent"][highest]),
+        "max_image_id": lung["image_id"][highest],
+    }
 
 
-def _volumes(rows: pd.DataFrame) -> dict[str, Any]:
+def _volumes(rows: Columns) -> dict[str, Any]:
     """Volumes of one series: of those that have volumes, else of all, the one with most slices measured."""
     best: tuple[Any, ...] | None = None
     chosen: tuple[str, Volume] | None = None
-    for series_id, members in rows[rows["series_id"].notna()].groupby("series_id", sort=True):
-        volume = series_volume(members["position_mm"], members["lung_mm2"], members["infected_mm2"])
+    for series_id in sorted(set(rows["series_id"]) - {None}):
+        members = rows["series_id"] == series_id
+        volume = series_volume(*(rows[name][members] for name in ("position_mm", "lung_mm2", "infected_mm2")))
         rank = (volume.lung_ml is not None, volume.slices)
         if best is None or rank > best:
-            best, chosen = rank, (str(series_id), volume)
+            best, chosen = rank, (series_id, volume)
     if chosen is None:
         return {"volume_status": "no_spacing"}
     series, volume = chosen

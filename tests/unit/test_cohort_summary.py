@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 import pytest
 import tiny_cohort as tiny
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 from test_collect import write_shards
 
 from covidpipe.errors import BadConfig, BadTable
@@ -108,7 +109,8 @@ def test_levels_that_are_too_small_lose_their_names():
         ([10, 20, 4, 0], "x.x."),  # the 10 goes with the 4: alone it would follow from the total
         ([10, 20, 1, 1], "x.xx"),  # two ones sum up to 2
         ([10, 20, 3, 2], "..xx"),
-        ([4, 0, 0, 0], "x..."),
+        ([4, 0, 0, 0], "xxxx"),
+        ([0, 4, 5], ".xx"),
     ],
 )
 def test_one_line_by_hand(counts, hidden):
@@ -116,33 +118,53 @@ def test_one_line_by_hand(counts, hidden):
     assert not hidden_in_line(counts, 1).any()
 
 
-tables = st.integers(1, 4).flatmap(
-    lambda levels: st.lists(st.lists(st.integers(0, 14), min_size=3, max_size=3), min_size=levels, max_size=levels)
-)
+def table_of(levels: int, classes: int):
+    return st.lists(st.lists(st.integers(0, 14), min_size=classes, max_size=classes), min_size=levels, max_size=levels)
 
 
-@settings(max_examples=150, deadline=None)
+tables = st.tuples(st.integers(1, 4), st.integers(2, 4)).flatmap(lambda shape: table_of(*shape))
+
+
+@settings(max_examples=60, deadline=None)
+@example([[0, 0, 5], [0, 5, 1]])
+@example([[5, 0, 0], [0, 6, 0], [1, 0, 9]])
+@example([[0, 0, 1, 4], [0, 0, 4, 1], [1, 4, 0, 1]])
 @given(tables)
 def test_no_small_count_can_be_worked_out_from_what_is_shown(cells):
-    """Of what is hidden in a line nothing follows but a sum of five or more, over two cells or more."""
+    """Whoever solves all equations of what is shown finds more than one answer for each small count."""
     table, least = np.array(cells, np.int64), 5
     totals = table.sum(axis=0)
-    hidden_totals, hidden_levels, hidden = hidden_cells(totals, {"a": table}, least)
-    mask, levels = hidden["a"], hidden_levels["a"]
+    if totals.sum() < least or not table.sum(axis=1).all():
+        return  # nothing of the group is told at all; there is no level without patients
+    hidden = hidden_cells(totals, {"a": table}, least)
+    mask, hidden_totals = hidden.cells["a"], hidden.totals
     assert mask[(table > 0) & (table < least)].all()
-    if totals.sum() < least:
-        return  # nothing of the group is told at all
-    lines = [(mask[row], table[row]) for row in np.flatnonzero(~levels)]
-    lines += [(mask[:, column], table[:, column]) for column in np.flatnonzero(~hidden_totals)]
-    lines += [(levels, table.sum(axis=1)), (hidden_totals, totals)]
-    for gone, counts in lines:
-        assert not gone.any() or not counts.any() or (gone.sum() > 1 and counts[gone].sum() >= least), (
-            table,
-            mask,
-            hidden_totals,
-        )
-    for column in np.flatnonzero(hidden_totals & (totals > 0)):
-        assert mask[:, column].any()  # or its cells would add up to the total
+    equations, values = [], []
+
+    def known(where, value):
+        equations.append(where.ravel().astype(float))
+        values.append(float(value))
+
+    for row, column in np.argwhere(~mask):
+        where = np.zeros(table.shape)
+        where[row, column] = 1
+        known(where, table[row, column])
+    for row in np.flatnonzero(~hidden.levels["a"]):
+        where = np.zeros(table.shape)
+        where[row] = 1
+        known(where, table[row].sum())
+    for column in np.flatnonzero(~hidden_totals):
+        where = np.zeros(table.shape)
+        where[:, column] = 1
+        known(where, totals[column])
+    known(np.ones(table.shape), totals.sum())
+    for row, column in np.argwhere((table > 0) & (table < least)):
+        aim = np.zeros(table.shape)
+        aim[row, column] = 1
+        ends = [
+            linprog(sign * aim.ravel(), A_eq=np.array(equations), b_eq=values, bounds=(0, None)).fun for sign in (1, -1)
+        ]
+        assert -ends[1] - ends[0] >= 1, (table, mask, hidden_totals)
 
 
 def test_a_class_without_patients_is_told_even_if_all_levels_are_hidden():
@@ -154,14 +176,17 @@ def test_a_class_without_patients_is_told_even_if_all_levels_are_hidden():
 def test_a_hidden_total_is_hidden_for_every_covariate():
     sex = np.array([[9, 3], [9, 6]], np.int64)
     age = np.array([[8, 9], [10, 0]], np.int64)
-    totals = sex.sum(axis=0)
-    _, _, hidden = hidden_cells(totals, {"sex": sex, "age": age}, 5)
-    assert hidden["sex"].all() and not hidden["age"].any()
-    totals = np.array([20, 4])
-    hidden_totals, _, hidden = hidden_cells(
-        totals, {"sex": np.array([[10, 2], [10, 2]]), "age": np.array([[20, 4]])}, 5
-    )
-    assert hidden_totals.all() and hidden["age"].all() and hidden["sex"].all()
+    cells = hidden_cells(sex.sum(axis=0), {"sex": sex, "age": age}, 5).cells
+    assert cells["sex"].all() and not cells["age"].any()
+    hidden = hidden_cells([20, 4], {"sex": np.array([[10, 2], [10, 2]]), "age": np.array([[20, 4]])}, 5)
+    assert hidden.totals.all() and hidden.cells["age"].all() and hidden.cells["sex"].all()
+
+
+def test_what_follows_from_several_lines_together_is_hidden():
+    """Both upper rows and the third column give the last cell of the fourth, though each line hides enough."""
+    table = np.array([[0, 0, 1, 4], [0, 0, 4, 1], [1, 4, 0, 1]])
+    cells = hidden_cells(table.sum(axis=0), {"a": table}, 5).cells["a"]
+    assert cells[2, 2]
 
 
 def covariates(path, text):
