@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.cluster import Cluster, search_path, why_not
-from tests.slurm.study import TABLE, Study, copied
+from tests.slurm.study import TABLE, Study, begun, copied
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +37,17 @@ def local(tmp_path_factory) -> Study:
     study = Study(tmp_path_factory.mktemp("local") / "study", os.environ | {"PATH": search_path()})
     assert study.run(TABLE, "--cores", "2", "--configfile", "study.yaml") == 0, study.said
     return study
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running():
+    """A test that failed may have left its run: it would keep the cluster from the next one."""
+    yield
+    while begun:
+        process = begun.pop()
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture

@@ -39,6 +39,8 @@ fi
 exec {real} "$@"
 """
 
+begun: list[subprocess.Popen[str]] = []  # every run of a test, for its end
+
 
 class Study:
     """A folder with a config, the profile under its own name, and an actor of faults.
@@ -99,10 +101,12 @@ class Study:
         command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile")]
         self.output = self.folder / "output.txt"
         with self.output.open("w") as output:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command, cwd=self.folder, env=self.environment, stdout=output, stderr=subprocess.STDOUT, text=True,
                 start_new_session=True,
             )  # fmt: skip
+        begun.append(process)
+        return process
 
     def finish(self, process: subprocess.Popen[str], seconds: float = 300) -> int:
         """Wait for a run, at most so long; what it said is in `said`."""
