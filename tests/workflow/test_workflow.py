@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,21 @@ def test_snakefile_stays_small():
 def test_the_slurm_profile_is_found_from_the_root():
     assert (ROOT / "slurm" / "config.yaml").samefile(ROOT / "workflow" / "profiles" / "slurm" / "config.yaml")
     assert str((ROOT / "slurm").readlink()) == "workflow/profiles/slurm"
+
+
+def test_a_dry_run_for_a_cluster_tells_what_each_job_asks_for(tmp_path):
+    planned = snakemake(
+        *("evaluate", "-n", "--profile", ROOT / "slurm", "--configfile", ROOT / "config" / "demo.yaml"),
+        *("--directory", tmp_path),
+    )
+    assert planned.returncode == 0, planned.stderr
+    told = dict(re.findall(r"^ *Job \d+: (.+)\n *Asks for: (.+)$", planned.stdout, re.MULTILINE))
+    assert len(told) == len(re.findall(r"^ *Job \d+: ", planned.stdout, re.MULTILINE)) > 10
+    assert all(re.fullmatch(r"(1|no) GPU, \d cores?, \d+ MB, \d+ min", asked) for asked in told.values()), told
+    networks = {what.split()[0] for what, asked in told.items() if asked.startswith("1 GPU, 4 cores")}
+    assert networks == {"Training", "Evaluating"}
+    group = re.search(r"Group job stores .*\n *Asks for: (.+)$", planned.stdout, re.MULTILINE)
+    assert group[1].startswith("no GPU, 4 cores")
 
 
 @pytest.mark.parametrize("name", ["local", "slurm"])
