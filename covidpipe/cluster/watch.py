@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import re
@@ -44,8 +46,13 @@ class Watch(logging.Handler):
         self.slurm_logs: dict[str, str] = {}
         self.told: list[tuple[list[str], faults.Fault]] = []
         self.finished: set[str] = set()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        self._file = file.open("w", encoding="utf-8")
+        self._file: io.FileIO | None = None
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.unlink(missing_ok=True)  # a run that still writes to the old one keeps it to itself
+            self._file = io.FileIO(file, "w")
+        except OSError as error:
+            logger.warning(f"covidpipe: {file} cannot be written ({error.strerror}): status will know less.")
         self._write(start)
         self._over = threading.Event()
         self._events = {
@@ -72,11 +79,9 @@ class Watch(logging.Handler):
             self.logger.debug("covidpipe's watch: %r", error)
 
     def _write(self, entry: dict[str, Any]) -> None:
-        try:
-            self._file.write(json.dumps(entry | {"time": time.time()}) + "\n")
-            self._file.flush()
-        except (OSError, ValueError):  # a full disk, or a file that is closed: the run matters more than its journal
-            return
+        if self._file is not None and not self._file.closed:
+            with contextlib.suppress(OSError):  # a full disk: the run matters more than its journal
+                self._file.write(json.dumps(entry | {"time": time.time()}).encode() + b"\n")
 
     def _job(self, record: Any) -> None:
         words = ", ".join(f"{key} {value}" for key, value in record.wildcards.items())
@@ -177,7 +182,8 @@ class Watch(logging.Handler):
         self._over.set()
         self._write({"event": "end", "state": state})
         self.logger.removeHandler(self)
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         lasting = [fault for ids, fault in self.told if not self.finished.issuperset(ids)]
         passing = [fault for ids, fault in self.told if self.finished.issuperset(ids)]
         for title, some in (("Not done", lasting), ("Failed once and done since", passing)):

@@ -305,6 +305,25 @@ def test_what_slurm_does_with_waiting_jobs_is_told_once(said, commands):
     assert text.count("job 7") == 1 and text.count("controller does not answer") == 1
 
 
+def test_a_journal_that_cannot_be_written_stops_nothing(config, said, commands, tmp_path, monkeypatch):
+    logger, lines = said
+    watch.end("done")
+    file = paths.journal(config)
+    file.unlink()
+    file.mkdir()
+    watch.start(config, [], logger)
+    assert "cannot be written" in lines[-1]
+    info(logger, 5, "predict", "Segmenting", tmp_path / "log")
+    watch.end("done")
+    file.rmdir()
+    watch.start(config, [], logger)
+    first = file.open()
+    watch.start(config, [], logger)  # another run of the same study: the file of the first is its own
+    watch.end("done")
+    assert len(first.readlines()) == 1 and journal.read(file).state == "done"
+    first.close()
+
+
 def test_jobs_of_a_run_that_was_killed_are_cancelled_before_the_next(config, commands, tmp_path):
     write(config, birth="1")
     commands("squeue", "7|RUNNING|None|run-1|g1|0|rule_predict|")
