@@ -376,17 +376,17 @@ def _in_parallel(tasks: list[Task]) -> Iterator[list[dict[str, Any]]]:
             with _pool(workers) as pool:
                 running: dict[Future, int] = {}
                 while (waiting or running) and not suspects:
-                    while waiting and len(running) < 4 * workers:
-                        index = waiting.pop()
-                        running[pool.submit(read_rows, tasks[index])] = index
-                    finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in finished:
-                        try:
+                    index = -1
+                    try:
+                        while waiting and len(running) < 4 * workers:
+                            index = waiting.pop()
+                            running[pool.submit(read_rows, tasks[index])] = index
+                        finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                        for future in finished:
                             done[running[future]] = future.result()
-                        except BrokenProcessPool:
-                            suspects = sorted(set(running.values()) - set(done))
-                            break
-                        del running[future]
+                            del running[future]
+                    except BrokenProcessPool:  # told by a result, or by the next file handed in
+                        suspects = sorted(({*running.values(), index} - {-1}) - set(done))
                     told.at(len(done))
                     while given in done:
                         yield done.pop(given)
