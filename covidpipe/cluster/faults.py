@@ -88,8 +88,8 @@ def explain(
     if refused:
         return Fault(
             "refused",
-            f"{name} was not taken by SLURM: {refused} Look at partition, account, memory, cores and GPU in {PROFILE}; "
-            "`sinfo` lists what there is, `snakemake --profile slurm preflight` tries it.",
+            f"{name} was not taken by SLURM: {refused.rstrip('.')}. Look at partition, account, memory, cores and GPU "
+            f"in {PROFILE}; `sinfo` lists what there is, `snakemake --profile slurm preflight` tries it.",
         )
     if state == "TIMEOUT" or found == "time":
         limit = job.time_limit if job is not None and job.time_limit else "unknown length"

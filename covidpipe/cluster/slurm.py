@@ -202,8 +202,17 @@ def refusal(*asked: str) -> str:
         timeout=PATIENCE,
         check=False,
     )
-    said = [line.removeprefix("allocation failure: ") for line in tried.stderr.splitlines() if line.strip()]
-    return "" if tried.returncode == 0 else " ".join(said)
+    return "" if tried.returncode == 0 else in_short(tried.stderr)
+
+
+def in_short(said: str) -> str:
+    """What sbatch said against a job, without its preambles.
+
+    >>> in_short("sbatch: error: invalid partition specified: x\\nsbatch: error: Batch job submission failed: No")
+    'invalid partition specified: x; No'
+    """
+    preamble = r"^(?:sbatch: )?(?:error: )?(?:Batch job submission failed: |allocation failure: )?"
+    return "; ".join(re.sub(preamble, "", line).strip() for line in said.splitlines() if line.strip())
 
 
 def cancel(name: str) -> None:

@@ -134,7 +134,7 @@ class Watch(logging.Handler):
         known = [job for job in known if job["rule"] in failing] or known
         refused = ""
         if slurm_job is None and self.slurm_run is not None and not any(job["local"] for job in known):
-            refused = (SBATCH_SAID.search(said) or [said, said])[1].strip() or self._refusal(ids)
+            refused = slurm.in_short((SBATCH_SAID.search(said) or [said, said])[1]) or self._refusal(ids)
         fault = faults.explain(
             " and ".join(job["text"] for job in known[:2]) or "A job",
             [job["rule"] for job in known],

@@ -217,7 +217,7 @@ def test_a_preempted_training_goes_on_from_its_last_epoch(cluster, tmp_path):
         words = log.read_text().split("epoch ") if log.exists() else []
         return int(words[-1].split("/")[0]) if len(words) > 1 else 0
 
-    process = study.start(str(model / "model.keras"), "--profile", "slurm", "--rerun-triggers", "mtime")
+    process = study.start(str(model / "model.keras"), "--profile", "slurm", "--allowed-rules", "train_model")
     wait(lambda: epoch() >= 3, "the first epochs", 120)
     (job,) = cluster.jobs()
     assert job["gres"] not in ("N/A", "") and job["node"] in GPUS
