@@ -277,10 +277,13 @@ class Cluster:
         return set(self.run("sinfo", "-h", "-N", "-t", "idle", "-o", "%N", check=False).stdout.split())
 
     def jobs(self, state: str = "RUNNING") -> list[dict[str, str]]:
-        """Jobs that squeue knows in a state: id, comment (what Snakemake calls them), node and what they asked for."""
-        keys = ("id", "comment", "node", "gres", "cpus", "memory")
-        listed = self.run("squeue", "-h", "-t", state, "-o", "%A|%k|%N|%b|%C|%m", check=False).stdout
-        return [dict(zip(keys, line.split("|"), strict=True)) for line in listed.splitlines()]
+        """Jobs that squeue knows in a state: id, comment (what Snakemake calls them), node and what they were given."""
+        columns = "JobArrayID:|,Comment:|,NodeList:|,tres-alloc:|"
+        listed = self.run("squeue", "--noheader", "--states", state, "-O", columns, check=False).stdout
+        return [
+            dict(zip(("id", "comment", "node", "given"), line.split("|")[:4], strict=True))
+            for line in listed.splitlines()
+        ]
 
     def accounted(self) -> list[dict[str, str]]:
         """Every job that the accounting has seen."""
