@@ -37,7 +37,7 @@ demo: env ## everything on synthetic patients, offline: read, train, quantify, r
 
 test: env ## the test suite (under 5 minutes); real images are read where they are found
 	@echo "Running the tests (real images: COVIDPIPE_DATA or ../shared/data) ..."
-	@python -m pytest --numprocesses auto --dist loadfile --durations=5
+	@python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations=5
 
 test-slurm: env ## the workflow on a real SLURM of its own, faults included (under 12 minutes; as root, with Debian's SLURM)
 	@echo "Running the tests on SLURM (skipped, with the reason, where there is none) ..."

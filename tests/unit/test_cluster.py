@@ -330,7 +330,7 @@ def test_jobs_of_a_run_that_was_killed_are_cancelled_before_the_next(config, com
     left = tmp_path / "commands" / "squeue"
     commands("scancel", "")
     scancel = tmp_path / "commands" / "scancel"
-    scancel.write_text(scancel.read_text() + f"/bin/rm {left}\n")
+    scancel.write_text(scancel.read_text().replace("exit 0", f"/bin/rm {left}"))
     logger, lines = logging.getLogger("sweep"), []
     logger.addHandler(type("Lines", (logging.Handler,), {"emit": lambda self, record: lines.append(record.msg)})())
     watch.start(config, [], logger)
@@ -464,7 +464,7 @@ def test_the_verdict_names_every_place_and_what_keeps_jobs_from_running():
     assert preflight.page(preflight.compare({"login": answer(node="")})) == "This cluster is ready."
 
 
-def test_a_node_that_differs_from_the_login_node_says_in_what(config, tmp_path, monkeypatch):
+def test_a_node_that_differs_from_the_login_node_says_in_what(config, commands, tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "4096")
     (tmp_path / "scans").mkdir()
