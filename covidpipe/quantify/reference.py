@@ -27,31 +27,43 @@ MODEL_COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Reference:
-    """The percentages of one method on lesion-free images.
+class Composition:
+    """Networks and settings of one method: what was measured with them holds for exactly them.
 
     Parameters
     ----------
     models : mapping of task to model id
     settings : mapping
         As `deciding_settings` gives them.
+    """
+
+    models: Mapping[str, str]
+    settings: Mapping[str, Any]
+
+    def fits(self, found: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+        """True if a row of the mask index was found by this composition; a network that took no part is no matter."""
+        used = {task: found[column] for task, column in MODEL_COLUMNS.items() if found[column] is not None}
+        return bool(used) and used.items() <= self.models.items() and self.settings == settings
+
+
+@dataclass(frozen=True)
+class Reference(Composition):
+    """The percentages of one method on lesion-free images.
+
+    Parameters
+    ----------
+    models, settings
+        As in `Composition`.
     percents : tuple of float
     images, patients : int
         How many they are of; patients that are not known count by image.
     datasets : tuple of str
     """
 
-    models: Mapping[str, str]
-    settings: Mapping[str, Any]
     percents: tuple[float, ...]
     images: int
     patients: int
     datasets: tuple[str, ...]
-
-    def fits(self, found: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-        """True if a row of the mask index was found by this composition; a network that took no part is no matter."""
-        used = {task: found[column] for task, column in MODEL_COLUMNS.items() if found[column] is not None}
-        return bool(used) and used.items() <= self.models.items() and self.settings == settings
 
     def percentile(self, percent: float) -> float:
         """Share of the reference images with a lower percentage, those with the same counted half.
