@@ -249,6 +249,7 @@ def _stage_commands(commands: Any) -> None:
         *("recipe", "--config", "--model", "--store", "--split", "--images", "--out"),
     )
     stage("leakage", _leakage, "published beside grouped splits of the same networks", "--config", "--out")
+    stage("checks", _checks, "the papers' printed numbers against themselves", "--published", "--out")
     command = stage("predict", _predict, "segment one shard of a cohort", "cohort", "--config", "--images", "--out")
     command.add_argument("--shard", type=int, required=True)
     command = stage(
@@ -497,6 +498,12 @@ def _harmonize(given: argparse.Namespace) -> None:
     from covidpipe.stages import harmonize
 
     harmonize.run(_load(given), given.name, given.images, given.size, given.out, given.workers)
+
+
+def _checks(given: argparse.Namespace) -> None:
+    from covidpipe.stages import checks
+
+    print(checks.run(given.published, given.out))
 
 
 def _wavelet(given: argparse.Namespace) -> None:

@@ -59,6 +59,7 @@ STAGE_TABLES: dict[str, tuple[str, ...]] = {
 }
 
 
+    "checks": ("paper_checks",),
 def code_fingerprint(stage: str, *also: str) -> str:
     """Hash of the source of every module that a stage imports, directly or not, and of the tables it writes.
 

@@ -978,6 +978,27 @@ def check(table: pa.Table, spec: TableSpec, first_row: int = 0) -> None:
     """Raise `BadTable` at the first way in which `table` breaks `spec`: names, types, nulls, ranges, words, key.
 
     Parameters
+PAPER_CHECKS = TableSpec(
+    name="paper_checks",
+    grain="one row = one check of one printed number of a paper",
+    key=("paper", "check", "source", "row", "regime", "subject", "sentence"),
+    sort_by=("paper", "check", "source", "row", "regime", "subject", "sentence"),
+    columns=(
+        Column("paper", _string, "The paper.", values=("alom2020", "khan2020")),
+        Column("check", _string, "What was checked (covidpipe/paper/checks.py)."),
+        Column("source", _string, "Where the number is printed."),
+        Column("row", _string, "What its row is called there."),
+        Column("regime", _string, "Our word for how the row's network was trained; empty where it is no network's."),
+        Column("subject", _string, "Class of pixels or variant; empty where there is none."),
+        Column(
+            "verdict", _string, "Whether some number that rounds to the printed one fits.", values=("fails", "holds")
+        ),
+        Column("printed", pa.float64(), "The printed number.", null_means="the check is not of one printed number"),
+        Column("computed", pa.float64(), "What follows from other printed numbers.", null_means="nothing to compute"),
+        Column("sentence", _string, "The check with all its numbers."),
+    ),
+)
+
     ----------
     table : pyarrow.Table
     spec : TableSpec
@@ -995,6 +1016,7 @@ def check_values(table: pa.Table, spec: TableSpec, first_row: int = 0) -> None:
     """`check`, but for the key."""
     check_columns(table.schema, spec)
     for column in spec.columns:
+        PAPER_CHECKS,
         fault = _first_fault(table.column(column.name), column)
         if fault is not None:
             row, found, wanted = fault
