@@ -92,7 +92,10 @@ def fates(segments: Sequence[tuple[str, str, int]], label: str) -> Markup:
                 )
             )
         x += width
-    return _svg(16, label, marks)
+    # as wide as its panel, never higher
+    return Markup(
+        '<svg class="strip" preserveAspectRatio="none" viewBox="0 0 {} 16" role="img" aria-label="{}">{}</svg>'
+    ).format(WIDTH, escape(label), Markup("").join(marks))
 
 
 def agreement(first: np.ndarray, second: np.ndarray, names: tuple[str, str], upper: float, label: str) -> Markup:
@@ -166,6 +169,143 @@ def reliability(rows: Sequence[dict], label: str) -> Markup:
     return _svg(height, label, marks)
 
 
+def intervals(rows: Sequence[tuple[str, float, float | None, float | None]], upper: float, label: str) -> Markup:
+    """A line for each measure: its value as a dot, its 95 % interval as a bar through it.
+
+    Parameters
+    ----------
+    rows : sequence of (str, float, float or None, float or None)
+        Words, value and the ends of its interval, all in %.
+    upper : float
+        End of the axis in %.
+    label : str
+        What a screen reader says.
+    """
+    step, left = 26, 100
+    height = TOP + step * len(rows) + BOTTOM
+
+    def across(value: float) -> float:
+        return left + value / upper * (WIDTH - left - RIGHT)
+
+    marks = [_upright(across(t), height, f"{t:g}") for t in np.linspace(0, upper, 6)]
+    for place, (words, value, low, high) in enumerate(rows):
+        y = TOP + step * (place + 0.5)
+        told = f"{words}: {value:.1f} %"
+        marks.append(_row_words(left, y, words))
+        if low is not None and high is not None:
+            told += f", 95 % interval {low:.1f} to {high:.1f} %"
+            marks.append(_whisker(across(low), across(high), y))
+        marks.append(
+            Markup('<circle class="point" cx="{:.1f}" cy="{:.1f}" r="4.5"><title>{}</title></circle>').format(
+                across(value), y, told
+            )
+        )
+    marks.append(_x_title(height, "infected share of the lung, %", left))
+    return _svg(height, label, marks)
+
+
+def shares(rows: Sequence[tuple[str, float, float | None, float | None, int]], upper: float, label: str) -> Markup:
+    """A bar for each class with its 95 % interval, its number written behind it.
+
+    Parameters
+    ----------
+    rows : sequence of (str, float, float or None, float or None, int)
+        Class, share in %, the ends of its interval, and how many it is of.
+    upper : float
+        End of the axis in %; it holds every interval.
+    label : str
+        What a screen reader says.
+    """
+    step, left, right = 26, 60, 40
+    height = TOP + step * len(rows) + BOTTOM
+
+    def across(value: float) -> float:
+        return left + value / upper * (WIDTH - left - right)
+
+    marks = [_upright(across(t), height, f"{t:g}") for t in np.linspace(0, upper, 6)]
+    for place, (words, value, low, high, number) in enumerate(rows):
+        y = TOP + step * (place + 0.5)
+        marks.append(_row_words(left, y, words))
+        marks.append(
+            Markup('<rect class="share" x="{}" y="{:.1f}" width="{:.1f}" height="14"><title>{}</title></rect>').format(
+                left, y - 7, max(across(value) - left, 0), f"{words} %: {number:,}, {value:.1f} %"
+            )
+        )
+        if low is not None and high is not None:
+            marks.append(_whisker(across(low), across(high), y))
+        marks.append(
+            Markup('<text class="axis" x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(
+                WIDTH - 2, y + 4, f"{number:,}"
+            )
+        )
+    marks.append(_x_title(height, "share of the patients, %", left, right))
+    return _svg(height, label, marks)
+
+
+def course(lines: Sequence[tuple[str, Sequence[tuple[int, float]]]], days: int, upper: float, label: str) -> Markup:
+    """One patient's percentages over the days, a line for each method.
+
+    Parameters
+    ----------
+    lines : sequence of (str, sequence of (int, float))
+        CSS class, and (day, percentage) by rising day.
+    days : int
+        End of the axis; at least 1.
+    upper : float
+        End of the other axis in %.
+    label : str
+        What a screen reader says.
+    """
+    height, width, left = 132, 220, 30
+
+    def across(day: float) -> float:
+        return left + day / days * (width - left - 12)
+
+    def down(value: float) -> float:
+        return height - 30 - value / upper * (height - 42)
+
+    marks = [
+        Markup(
+            '<line class="grid" x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}"/>'
+            '<text class="axis" x="{3}" y="{4:.1f}" text-anchor="end">{5:g}</text>'
+        ).format(left, width - 12, down(t), left - 5, down(t) + 4, t)
+        for t in (0, upper / 2, upper)
+    ]
+    marks += [
+        Markup('<text class="axis" x="{:.1f}" y="{}" text-anchor="{}">{}</text>').format(
+            across(day), height - 14, anchor, words
+        )
+        for day, anchor, words in ((0, "start", "day 0"), (days, "end", f"day {days}"))
+    ]
+    for kind, points in lines:
+        path = " ".join(f"{across(day):.1f},{down(value):.1f}" for day, value in points)
+        marks.append(Markup('<polyline class="{}" points="{}"/>').format(kind, path))
+        marks += [
+            Markup('<circle class="{} dot-{}" cx="{:.1f}" cy="{:.1f}" r="3.5"><title>{}</title></circle>').format(
+                kind, kind, across(day), down(value), f"day {day}: {value:.1f} %"
+            )
+            for day, value in points
+        ]
+    return _svg(height, label, marks, width)
+
+
+def _upright(x: float, height: int, words: str) -> Markup:
+    """A tick of an axis along the bottom, and its line across the plot."""
+    return Markup('<line class="grid" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>').format(
+        x, TOP, height - BOTTOM
+    ) + _x_tick(x, height, words)
+
+
+def _row_words(left: float, y: float, words: str) -> Markup:
+    return Markup('<text class="axis" x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(left - 8, y + 4, words)
+
+
+def _whisker(low: float, high: float, y: float) -> Markup:
+    return Markup(
+        '<path class="whisker" d="M{0:.1f} {1:.1f}V{2:.1f}M{0:.1f} {3:.1f}H{4:.1f}M{4:.1f} {1:.1f}V{2:.1f}"/>'
+    ).format(low, y - 4, y + 4, y, high)
+
+
 def _count_ticks(highest: int) -> list[int]:
     """Two to five round numbers from 0 that reach `highest`.
 
@@ -200,13 +340,13 @@ def _x_tick(x: float, height: int, words: str) -> Markup:
     )
 
 
-def _x_title(height: int, words: str) -> Markup:
+def _x_title(height: int, words: str, left: int = LEFT, right: int = RIGHT) -> Markup:
     return Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-        (LEFT + WIDTH - RIGHT) / 2, height - 6, words
+        (left + WIDTH - right) / 2, height - 6, words
     )
 
 
-def _svg(height: int, label: str, marks: Sequence[Markup]) -> Markup:
+def _svg(height: int, label: str, marks: Sequence[Markup], width: int = WIDTH) -> Markup:
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        WIDTH, height, escape(label), Markup("").join(marks)
+        width, height, escape(label), Markup("").join(marks)
     )

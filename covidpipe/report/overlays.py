@@ -16,6 +16,7 @@ from PIL import Image
 from scipy import ndimage
 
 SIDE_PX = 320
+THUMBNAIL_PX = 128
 MARGIN = 0.15
 # Okabe and Ito's color-blind safe pair, the lighter blue: their darker one disappears in black lungs.
 LUNG_COLOR = (86, 180, 233)
@@ -24,14 +25,14 @@ INFECTION_OPACITY = 0.45
 
 
 def choose_cases(infection: pd.DataFrame, cases: int, seed: int) -> pd.DataFrame:
-    """Choose rows to be shown: the highest, the lowest above 0 and random ones, in turn, spread over the groups.
+    """Choose rows to be shown: the highest, the least certain, the lowest above 0 and random ones, in turn.
 
     Parameters
     ----------
     infection : DataFrame
         Rows of the table `infection`; those with a percentage and a lung are eligible.
     cases : int
-        Most rows to choose.
+        Most rows to choose, spread over modalities and methods.
     seed : int
         Of the random ones.
 
@@ -47,10 +48,12 @@ def choose_cases(infection: pd.DataFrame, cases: int, seed: int) -> pd.DataFrame
         ranked = group.sort_values(["infection_percent", "image_id"])
         lowest = ranked.index[ranked["infection_percent"] > 0].tolist()
         shuffled = ranked.index.to_numpy()[generator.permutation(len(ranked))].tolist()
-        turns = zip_longest(lowest[::-1][:cases], lowest[:cases], shuffled[:cases])
+        doubtful, doubt = least_certain(group, infection)
+        reasons = ("among the highest", doubt, "among the lowest", "at random")
+        turns = zip_longest(lowest[::-1][:cases], doubtful[:cases], lowest[:cases], shuffled[:cases])
         queue: dict[int, str] = {}
         for turn in turns:
-            for row, why in zip(turn, ("among the highest", "among the lowest", "at random"), strict=True):
+            for row, why in zip(turn, reasons, strict=True):
                 if row is not None:
                     queue.setdefault(row, why)
         queues.append(list(queue.items()))
@@ -59,6 +62,59 @@ def choose_cases(infection: pd.DataFrame, cases: int, seed: int) -> pd.DataFrame
     return chosen.sort_values(
         ["modality", "method", "infection_percent", "image_id"], ascending=[True, True, False, True]
     )
+
+
+def least_certain(group: pd.DataFrame, infection: pd.DataFrame) -> tuple[list[int], str]:
+    """Rows of one modality and method by falling doubt, and what the doubt rests on.
+
+    The widest intervals of infection_percent where there are any; else, of a method that screens, the probabilities
+    nearest to where it decides; else the images that another method judges most differently. Our reading.
+
+    Parameters
+    ----------
+    group : DataFrame
+        Eligible rows of one modality and method.
+    infection : DataFrame
+        The whole table.
+
+    Returns
+    -------
+    (list of int, str)
+        Index labels of `group`, without those of which nothing is known.
+    """
+    width = group["infection_percent_high"] - group["infection_percent_low"]
+    if width.notna().any():
+        return _by(-width.dropna(), group), "least certain: the widest interval"
+    probability, positive = group["covid_probability"].dropna(), group["covid_positive"].dropna().astype(bool)
+    if positive.any() and not positive.all():  # the threshold lies between the highest "no" and the lowest "yes"
+        edge = (probability[~positive].max() + probability[positive].min()) / 2
+        return _by((probability - edge).abs(), group), "least certain: screened closest to the threshold"
+    others = infection[infection["method"] != group["method"].iloc[0]].set_index("image_id")["infection_percent"]
+    others = others.dropna().groupby(level=0).mean()
+    apart = (group["infection_percent"] - group["image_id"].map(others)).abs().dropna()
+    return _by(-apart[apart > 0], group), "least certain: the methods are far apart"
+
+
+def _by(values: pd.Series, group: pd.DataFrame) -> list[int]:
+    ranked = group.loc[values.index, ["image_id"]].assign(doubt=values.astype(float))
+    return ranked.sort_values(["doubt", "image_id"]).index.tolist()
+
+
+def choose_examples(infection: pd.DataFrame, each: int, seed: int) -> pd.DataFrame:
+    """For each reason code on rows with a lung, up to `each` rows at random, of different images, in `flag` the code.
+
+    A picture is cropped to the lungs, so what has none cannot be shown.
+
+    Parameters
+    ----------
+    infection : DataFrame
+    each, seed : int
+    """
+    rows = infection[infection["lung_px"].fillna(0) > 0].explode("qc_reasons").dropna(subset=["qc_reasons"])
+    rows = rows.rename(columns={"qc_reasons": "flag"}).sort_values(["flag", "image_id", "method"])
+    rows = rows.drop_duplicates(["flag", "image_id"])
+    shuffled = rows.iloc[np.random.default_rng(seed).permutation(len(rows))]
+    return shuffled.groupby("flag").head(each).sort_values(["flag", "image_id"])
 
 
 def to_grey(array: np.ndarray, intensity: str | None, window_hu: tuple[float, float]) -> np.ndarray:
@@ -96,22 +152,23 @@ def lung_box(lung_mask: np.ndarray) -> tuple[slice, slice]:
     return box[0], box[1]
 
 
-def overlay(grey: np.ndarray, lung_mask: np.ndarray, infection_mask: np.ndarray) -> np.ndarray:
+def overlay(grey: np.ndarray, lung_mask: np.ndarray, infection_mask: np.ndarray, side_px: int = SIDE_PX) -> np.ndarray:
     """Draw the lungs' outline and the infection over the image, cropped to the lungs (there must be some).
 
     Parameters
     ----------
     grey : ndarray of uint8, shape (rows, columns)
     lung_mask, infection_mask : ndarray of bool, shape (rows, columns)
+    side_px : int
+        Longer side of the picture.
 
     Returns
     -------
     ndarray of uint8, shape (height, width, 3)
-        Its longer side is `SIDE_PX`.
     """
     box = lung_box(lung_mask)
     rows, columns = grey[box].shape
-    scale = SIDE_PX / max(rows, columns)
+    scale = side_px / max(rows, columns)
     shape = (max(round(columns * scale), 1), max(round(rows * scale), 1))  # Pillow counts width first
 
     def fitted(plane: np.ndarray) -> np.ndarray:
@@ -122,7 +179,7 @@ def overlay(grey: np.ndarray, lung_mask: np.ndarray, infection_mask: np.ndarray)
     infected = fitted((infection_mask & lung_mask).astype(np.uint8) * 255) > 127
     picture[infected] += INFECTION_OPACITY * (np.array(INFECTION_COLOR, np.float32) - picture[infected])
     picture[_outline(infected, 1)] = INFECTION_COLOR
-    picture[_outline(lungs, 2)] = LUNG_COLOR
+    picture[_outline(lungs, 2 if side_px > THUMBNAIL_PX else 1)] = LUNG_COLOR
     return np.round(picture).astype(np.uint8)
 
 

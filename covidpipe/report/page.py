@@ -27,8 +27,9 @@ from covidpipe.registry import METHODS
 from covidpipe.report import figures
 from covidpipe.schemas import REASONS, SCHEMA_VERSION
 
-TABLE_ROWS = 10_000
+TABLE_ROWS = 20_000  # 10,000 images by two methods: 4 MB of the page
 LISTED = 500  # patients, and kinds of rejection
+COURSES = 24  # patients whose course is drawn
 NOTHING = "–"
 MODALITY = {"ct": "CT", "xr": "X-ray"}
 STATUS = ("ok", "warning", "rejected")
@@ -139,8 +140,18 @@ def rejections(images: pd.DataFrame) -> list[dict[str, Any]]:
     return sorted(listed, key=lambda row: (-row["count"], row["reason"]))
 
 
-def method_results(infection: pd.DataFrame, config: Config) -> list[dict[str, Any]]:
-    """One entry for each modality and method that fit together: numbers, figures, and how wrong a threshold is."""
+def method_results(
+    infection: pd.DataFrame, config: Config, summary: pd.DataFrame | None = None
+) -> list[dict[str, Any]]:
+    """One entry for each modality and method that fit together: numbers, figures, and how wrong a threshold is.
+
+    Parameters
+    ----------
+    infection : DataFrame
+    config : Config
+    summary : DataFrame, optional
+        Table `summary` of the cohort, for intervals and classes.
+    """
     groups = [
         (m, method, rows)
         for (m, method), rows in infection.groupby(["modality", "method"], sort=True)
@@ -148,7 +159,9 @@ def method_results(infection: pd.DataFrame, config: Config) -> list[dict[str, An
     ]
     upper = figures.upper_bound(_floats(infection["infection_percent"]))
     return [
-        _method_result(m, method, rows, upper) | {"bias": bias_text(config, m) if method == "alom2020" else None}
+        _method_result(m, method, rows, upper)
+        | {"bias": bias_text(config, m) if method == "alom2020" else None}
+        | described(summary, m, method)
         for m, method, rows in groups
     ]
 
@@ -198,6 +211,111 @@ def _method_result(m: str, method: str, rows: pd.DataFrame, upper: float) -> dic
     }
 
 
+def described(summary: pd.DataFrame | None, m: str, method: str) -> dict[str, Any]:
+    """What table `summary` says of a modality and method as a whole: quantiles with intervals, classes of patients.
+
+    Where a figure cannot be drawn its entry is None; `hidden` tells if cells were withheld for being small.
+    """
+    nothing: dict[str, Any] = {"intervals": None, "severity": None, "persons": None, "hidden": False}
+    if summary is None:
+        return nothing
+    rows = summary[(summary["modality"] == m) & (summary["method"] == method) & (summary["covariate"] == "all")]
+    told = rows[rows["value"].notna()]
+    name = f"{method}, {modality(m)}"
+    spread = [
+        (QUANTILE_WORDS[row["measure"]], row["value"], _known(row["low"]), _known(row["high"]))
+        for row in told[told["unit"] == "image"].to_dict("records")
+        if row["measure"] in QUANTILE_WORDS
+    ]
+    spread.sort(key=lambda row: list(QUANTILE_WORDS.values()).index(row[0]))
+    classes = told[(told["unit"] == "patient") & (told["measure"] == "severity_percent")].sort_values("severity_score")
+    shares = [
+        (row["severity_class"], row["value"], _known(row["low"]), _known(row["high"]), int(row["k"]))
+        for row in classes.to_dict("records")
+    ]
+    if spread:
+        ends = [end for _, value, _, high in spread for end in (value, high) if end is not None]
+        words = "; ".join(_with_interval(*row) for row in spread)
+        nothing["intervals"] = figures.intervals(
+            spread, figures.upper_bound(np.array(ends)), f"Infected share of the lung by {name}, over images: {words}."
+        )
+        nothing["persons"] = int(told[told["unit"] == "image"]["patients"].max())
+    if shares:
+        ends = [end for _, value, _, high, _ in shares for end in (value, high) if end is not None]
+        words = "; ".join(f"class {_with_interval(*row[:4])}, {row[4]:,} patients" for row in shares)
+        nothing["severity"] = figures.shares(
+            shares, figures.upper_bound(np.array(ends)), f"Patients in each severity class by {name}: {words}."
+        )
+    return nothing | {"hidden": bool(rows["suppressed"].any())}
+
+
+# Measures of table `summary` that are drawn, in their order, and how they are called on the page.
+QUANTILE_WORDS = {
+    "infection_percent_mean": "mean",
+    "infection_percent_p10": "lowest tenth",
+    "infection_percent_p25": "lower fourth",
+    "infection_percent_p50": "median",
+    "infection_percent_p75": "upper fourth",
+    "infection_percent_p90": "highest tenth",
+}
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or pd.isna(value) else float(value)
+
+
+def _with_interval(words: str, value: float, low: float | None, high: float | None) -> str:
+    return f"{words} {value:.1f} %" + ("" if low is None or high is None else f" ({low:.1f} to {high:.1f} %)")
+
+
+def courses(patients: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Patients with percentages on more than one day, those that changed most first: a small chart each.
+
+    Parameters
+    ----------
+    patients : sequence of dict
+        Rows of `schemas.PATIENTS`.
+
+    Returns
+    -------
+    dict
+        ``drawn``: patient, modality, days, change (from first to last day, in points, of the method that changed most)
+        and chart; ``total``: how many patients have a course; ``methods``: those drawn.
+    """
+    points: dict[tuple[str, str], dict[str, list[tuple[int, float]]]] = {}
+    for row in patients:
+        day, value = row["days_since_first_study"], row["infection_percent"]
+        if day is not None and value is not None and row["modality"] in METHODS[row["method"]].roles:
+            points.setdefault((row["patient_id"], row["modality"]), {}).setdefault(row["method"], []).append(
+                (day, value)
+            )
+    found = []
+    for (patient, m), of_method in points.items():
+        lines = [(method, sorted(values)) for method, values in sorted(of_method.items())]
+        lines = [(method, values) for method, values in lines if values[0][0] < values[-1][0]]
+        if lines:
+            changes = [values[-1][1] - values[0][1] for _, values in lines]
+            found.append((patient, m, lines, max(changes, key=abs)))
+    found.sort(key=lambda one: (-abs(one[3]), one[0], one[1]))
+    shown = found[:COURSES]
+    upper = figures.upper_bound(np.array([v for _, _, lines, _ in shown for _, values in lines for _, v in values]))
+    drawn = [_course(*one, upper=upper) for one in shown]
+    return {"drawn": drawn, "total": len(found), "methods": sorted({method for one in shown for method, _ in one[2]})}
+
+
+def _course(
+    patient: str, m: str, lines: list[tuple[str, list[tuple[int, float]]]], change: float, *, upper: float
+) -> dict[str, Any]:
+    days = max(values[-1][0] for _, values in lines)
+    told = "; ".join(
+        f"{method}: " + ", ".join(f"day {day} {percent(value)} %" for day, value in values) for method, values in lines
+    )
+    chart = figures.course(
+        [(f"line-{method}", values) for method, values in lines], days, upper, f"Course of patient {patient}. {told}."
+    )
+    return {"patient": patient, "modality": modality(m), "days": days, "change": change, "chart": chart}
+
+
 def agreements(infection: pd.DataFrame) -> list[dict[str, Any]]:
     """For each modality and pair of methods with images in common: the scatter and how far they lie apart."""
     measured = infection[infection["infection_percent"].notna()]
@@ -225,8 +343,10 @@ def agreements(infection: pd.DataFrame) -> list[dict[str, Any]]:
     return listed
 
 
-def quality_flags(infection: pd.DataFrame, rejected_ids: set[str]) -> dict[str, Any]:
-    """How often each reason code stands on an accepted image, by method."""
+def quality_flags(
+    infection: pd.DataFrame, rejected_ids: set[str], examples: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """How often each reason code stands on an accepted image, by method, and pictures of some (`flag`, `picture`)."""
     rows = infection[~infection["image_id"].isin(rejected_ids)]
     methods = sorted(rows["method"].unique())
     pairs = rows[["method", "qc_reasons"]].explode("qc_reasons").dropna()
@@ -236,6 +356,7 @@ def quality_flags(infection: pd.DataFrame, rejected_ids: set[str]) -> dict[str, 
             "reason": reason,
             "sentence": REASONS.get(reason, ""),
             "counts": [int(counts.get((reason, m), 0)) for m in methods],
+            "examples": [case for case in examples if case["flag"] == reason and case["picture"]],
         }
         for reason in sorted(pairs["qc_reasons"].unique())
     ]
@@ -322,6 +443,8 @@ def render(
     patients: Sequence[dict[str, Any]],
     cases: Sequence[dict[str, Any]],
     metrics: Sequence[tuple[str, pa.Table, pa.Table | None]] = (),
+    summary: pa.Table | None = None,
+    examples: Sequence[dict[str, Any]] = (),
 ) -> str:
     """Write the page.
 
@@ -338,6 +461,10 @@ def render(
         (a data URI and nothing in `missing`) or `missing` (why there is no picture).
     metrics : sequence of (str, pyarrow.Table, pyarrow.Table or None)
         Of each measurement against truth: heading, `schemas.METRICS_SUMMARY` and, if of a classifier, RELIABILITY.
+    summary : pyarrow.Table, optional
+        The cohort described, as `schemas.SUMMARY` declares it.
+    examples : sequence of dict
+        Images that carry a reason code, like `cases`, with the code as `flag`.
 
     Returns
     -------
@@ -346,7 +473,8 @@ def render(
     """
     seen, found = frame(images), frame(infection)
     script, style = _source("report.js"), _source("report.css")
-    results, pooled = method_results(found, config), patient_rows(patients)
+    results = method_results(found, config, None if summary is None else frame(summary))
+    pooled = patient_rows(patients)
     return (
         _environment()
         .get_template("cohort.html.j2")
@@ -361,7 +489,8 @@ def render(
             results=results,
             methods=sorted({result["method"] for result in results}),
             agreements=agreements(found),
-            quality=quality_flags(found, set(seen.loc[~seen["accepted"], "image_id"])),
+            quality=quality_flags(found, set(seen.loc[~seen["accepted"], "image_id"]), examples),
+            courses=courses(patients),
             cases=cases,
             patients=pooled[:LISTED],
             patients_total=len(pooled),

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 Masks = tuple[np.ndarray, np.ndarray]
 
 
+EXAMPLES = 3  # pictures of each quality flag
+
 def run(
     config: Config,
     cohort: str,
@@ -37,6 +39,7 @@ def run(
     out: Path,
     metrics: Sequence[Path] = (),
 ) -> None:
+    summary: Path | None = None,
     """Write the report of a cohort.
 
     Parameters
@@ -54,25 +57,33 @@ def run(
     metrics : sequence of Path
         Folders with a summary.parquet: measurements against truth to be shown.
 
+    summary : Path, optional
+        Table `summary` of the cohort: quantiles and classes with their intervals.
     Raises
     ------
     BadTable
         A table is missing or broken. An image that cannot be read again leaves its picture out, with the reason.
     """
     seen, infection = read_table(images, IMAGES), read_table(table, INFECTION)
-    chosen = overlays.choose_cases(page.frame(infection), config.report_cases, config.seed)
-    ids = pa.array(chosen["image_id"].unique().tolist(), pa.string())
+    rows = page.frame(infection)
+    cases = overlays.choose_cases(rows, config.report_cases, config.seed).to_dict("records")
+    examples = overlays.choose_examples(rows, min(EXAMPLES, config.report_cases), config.seed).to_dict("records")
+    ids = pa.array(sorted({case["image_id"] for case in (*cases, *examples)}), pa.string())
     sources = {row["image_id"]: row for row in seen.filter(pc.is_in(seen["image_id"], value_set=ids)).to_pylist()}
     found = _find_masks(masks, ids)
     root = image_root(config.source_root(cohort), images.parent / "unpacked")
-    cases = [
-        case | _picture(config, root, sources[case["image_id"]], found.get((case["image_id"], case["method"])))
-        for case in chosen.to_dict("records")
-    ]
+    sides = [(case, overlays.SIDE_PX) for case in cases] + [(case, overlays.THUMBNAIL_PX) for case in examples]
+    # by file, for a volume is opened once as long as its slices follow each other
+    for case, side in sorted(sides, key=lambda one: (sources[one[0]["image_id"]]["path"], one[0]["image_id"])):
+        of_case = found.get((case["image_id"], case["method"]))
+        case.update(_picture(config, root, sources[case["image_id"]], of_case, side))
     patients = Patients()
     patients.add(infection, seen)
     summaries = [(_heading(folder), *_measured(folder)) for folder in metrics]
-    write_text(out, page.render(config, cohort, seen, infection, patients.rows(), cases, summaries))
+    described = None if summary is None else read_table(summary, SUMMARY)
+    write_text(
+        out, page.render(config, cohort, seen, infection, patients.rows(), cases, summaries, described, examples)
+    )
     log.info("report of %s: %d rows, %d pictures", cohort, len(infection), sum(bool(c["picture"]) for c in cases))
 
 
@@ -93,7 +104,9 @@ def _find_masks(folders: Sequence[Path], image_ids: pa.Array) -> dict[tuple[str,
     return found
 
 
-def _picture(config: Config, root: Path, source: dict[str, Any], masks: Masks | None) -> dict[str, str | None]:
+def _picture(
+    config: Config, root: Path, source: dict[str, Any], masks: Masks | None, side_px: int = overlays.SIDE_PX
+) -> dict[str, str | None]:
     """The overlay of one case as `picture`, or why there is none as `missing`."""
 
     def missing(why: str) -> dict[str, str | None]:
@@ -117,7 +130,7 @@ def _picture(config: Config, root: Path, source: dict[str, Any], masks: Masks | 
     if image.array.shape != lung.shape:
         return missing("the file is no longer the one that was quantified.")
     grey = overlays.to_grey(image.array, image.intensity, config.harmonize.window_hu)
-    return {"picture": overlays.data_uri(overlays.overlay(grey, lung, infection)), "missing": None}
+    return {"picture": overlays.data_uri(overlays.overlay(grey, lung, infection, side_px)), "missing": None}
 
 
 def _measured(folder: Path) -> tuple[pa.Table, pa.Table | None]:

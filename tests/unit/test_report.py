@@ -13,7 +13,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
+import synthetic_table
 from PIL import Image
 
 from covidpipe.config import Config, parse
@@ -22,7 +25,7 @@ from covidpipe.harmonize import Transform
 from covidpipe.io.files import read_frame, write_table
 from covidpipe.io.store import write_store
 from covidpipe.report import figures, overlays, page, terminal
-from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, METRICS_SUMMARY, RELIABILITY, SCHEMA_VERSION
+from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, METRICS_SUMMARY, RELIABILITY, SCHEMA_VERSION, SUMMARY
 from covidpipe.stages import report
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & \"'"
@@ -309,6 +312,63 @@ def test_a_long_table_is_cut_at_the_lowest_percentages_and_says_so(made, monkeyp
     assert len(rows) == 5 and percents == sorted(percents, reverse=True)
 
 
+def summary_row(measure, value, low, high, unit="image", **more):
+    return {
+        "cohort": "ward_3", "modality": "ct", "method": "khan2020", "unit": unit, "covariate": "all", "level": "all",
+        "measure": measure, "value": value, "low": low, "high": high, "n": 8, "patients": 6,
+        "suppressed": value is None, **more,
+    }  # fmt: skip
+
+
+def test_quantiles_and_classes_are_drawn_with_their_intervals(made, tmp_path):
+    rows = [
+        summary_row("infection_percent_mean", 12.0, 8.5, 16.0),
+        summary_row("infection_percent_p50", 9.0, None, None),
+        summary_row("infection_percent_p10", None, None, None),
+        summary_row("severity_percent", 25.0, 7.0, 59.0, "patient", k=2, severity_score=2, severity_class="5-25"),
+        summary_row("severity_percent", 75.0, 41.0, 93.0, "patient", k=6, severity_score=1, severity_class="<5"),
+    ]
+    write_table(tmp_path / "summary.parquet", rows, SUMMARY)
+    report.run(
+        made.config, "ward_3", made.images, made.table, [], tmp_path / "r.html", summary=tmp_path / "summary.parquet"
+    )
+    document = (tmp_path / "r.html").read_text()
+    said = [a["aria-label"] for a in Page(document).all("svg") if "aria-label" in a]
+    assert "Infected share of the lung by khan2020, CT, over images: mean 12.0 % (8.5 to 16.0 %); median 9.0 %." in said
+    assert (
+        "Patients in each severity class by khan2020, CT: class <5 75.0 % (41.0 to 93.0 %), 6 patients; "
+        "class 5-25 25.0 % (7.0 to 59.0 %), 2 patients." in said
+    )
+    assert document.count('class="whisker"') == 3 and "summary.min_cell" in document
+
+
+def test_the_course_of_a_patient_needs_two_days():
+    def row(patient, day, percent, method="khan2020"):
+        return {
+            "patient_id": patient, "modality": "ct", "method": method, "days_since_first_study": day,
+            "infection_percent": percent,
+        }  # fmt: skip
+
+    rows = [row("a", 0, 3.0), row("a", 0, 4.0), row("b", None, 3.0), row("b", 4, 4.0), row("c", 0, 5.0)]
+    assert page.courses(rows)["drawn"] == [] and page.courses([])["total"] == 0
+    rows += [row("c", 9, 2.0), row("c", 3, None), row("c", 0, 8.0, "alom2020"), row("d", 7, 31.0), row("d", 1, 1.0)]
+    found = page.courses(rows)
+    assert [(one["patient"], one["days"], one["change"]) for one in found["drawn"]] == [("d", 7, 30.0), ("c", 9, -3.0)]
+    assert found["methods"] == ["khan2020"]
+    assert "khan2020: day 0 5.0 %, day 9 2.0 %." in found["drawn"][1]["chart"]
+
+
+def test_ten_thousand_images_make_a_page_of_less_than_15_mb(tmp_path):
+    infection = synthetic_table.patients(0, 100, 100)
+    keys = infection.select(["image_id", "patient_id", "modality"]).to_pandas().drop_duplicates("image_id")
+    seen = keys.assign(path="a.png", frame=0, modality_source="header", accepted=True).to_dict("records")
+    images = pa.Table.from_pylist([row | {"warnings": []} for row in seen], schema=IMAGES.schema)
+    config = parse({"cohorts": {"big": {"path": "x"}}}, "test")
+    document = page.render(config, "big", images, infection, [], [])
+    rows = json.loads(re.search(r'<script id="image-rows"[^>]*>(.*?)</script>', document, re.DOTALL)[1])
+    assert len(rows) == 20_000 and len(document) < 15e6
+
+
 def test_flags_are_counted_for_accepted_images_only(made):
     infection = read_frame(made.table, INFECTION)
     flags = page.quality_flags(
@@ -341,6 +401,43 @@ def test_cases_are_spread_over_methods_and_modalities(made):
     assert len(overlays.choose_cases(infection, 1000, seed=1)) == (infection["lung_px"] > 0).sum()
 
 
+def doubtful(**columns):
+    """Rows of one method on CT, and those of another that found 10 % everywhere."""
+    number = len(columns["infection_percent"])
+    empty = {"infection_percent_low": [None] * number, "infection_percent_high": [None] * number}
+    empty |= {"covid_probability": [None] * number, "covid_positive": [None] * number}
+    own = pd.DataFrame(empty | columns | {"image_id": list("abcdef"[:number]), "method": "khan2020"})
+    other = pd.DataFrame({"image_id": list("abcdef"[:number]), "method": "alom2020", "infection_percent": 10.0})
+    return own, pd.concat([own, other], ignore_index=True)
+
+
+def test_least_certain_is_what_the_widest_interval_has_else_the_nearest_screening_else_what_methods_disagree_on():
+    percents = {"infection_percent": [10.0, 30.0, 12.0]}
+    screened = {"covid_probability": [0.9, 0.42, 0.2], "covid_positive": [True, False, False]}
+    limits = {"infection_percent_low": [9.0, None, 2.0], "infection_percent_high": [11.0, None, 30.0]}
+    assert overlays.least_certain(*doubtful(**percents, **screened, **limits)) == (
+        [2, 0],
+        "least certain: the widest interval",
+    )
+    # the threshold lies between 0.42 and 0.9: 0.66
+    rows, why = overlays.least_certain(*doubtful(**percents, **screened))
+    assert (rows, why) == ([0, 1, 2], "least certain: screened closest to the threshold")
+    rows, why = overlays.least_certain(*doubtful(**percents))
+    assert (rows, why) == ([1, 2], "least certain: the methods are far apart")
+    assert overlays.least_certain(*doubtful(infection_percent=[10.0]))[0] == []
+
+
+def test_each_flag_has_examples_that_show_lungs(made, document):
+    infection = read_frame(made.table, INFECTION)
+    chosen = overlays.choose_examples(infection, 2, seed=1)
+    assert set(chosen["flag"]) == {"lung_area_unusual", "screened_negative"}
+    assert (chosen.groupby("flag").size() <= 2).all() and (chosen["lung_px"] > 0).all()
+    assert all(
+        flag in reasons for flag, reasons in zip(chosen["flag"], infection.loc[chosen.index, "qc_reasons"], strict=True)
+    )
+    assert document.count('alt="Example: CT image') == 3
+
+
 def pictures(document: str) -> list[np.ndarray]:
     codes = [a["src"].partition("base64,")[2] for a in Page(document).all("img")]
     return [np.asarray(Image.open(io.BytesIO(b64decode(code)))).astype(int) for code in codes]
@@ -348,9 +445,8 @@ def pictures(document: str) -> list[np.ndarray]:
 
 def test_pictures_are_small_and_show_no_burned_in_writing(document):
     shown = pictures(document)
-    assert len(shown) == 6
+    assert [max(picture.shape) for picture in shown] == [overlays.SIDE_PX] * 6 + [overlays.THUMBNAIL_PX] * 3
     for picture in shown:
-        assert max(picture.shape) == overlays.SIDE_PX
         assert picture.min(axis=2).max() < 230  # the white writing in the corner stays out
         near = {name: np.abs(picture - color).max(axis=2) < 40 for name, color in COLORS.items()}
         assert near["lung"].any()

@@ -7,6 +7,7 @@ rule report:
         table=table_of_cohort,
         masks=shard_files("masks.zarr"),
         metrics=metrics_of_cohort,
+        summary="{cohort_out}/summary.parquet",
     output:
         html=report(
             "{cohort_out}/report.html",
@@ -34,5 +35,6 @@ rule report:
         "Writing the report of {params.cohort}"
     shell:
         "covidpipe report {params.cohort} --config {params.config_file:q} --images {input.images:q} "
-        "--table {input.table:q} --masks {params.masks:q} --metrics {params.metrics:q} --out {output.html:q} "
+        "--table {input.table:q} --masks {params.masks:q} --metrics {params.metrics:q} --summary {input.summary:q} "
+        "--out {output.html:q} "
         "> {log:q} 2>&1"
