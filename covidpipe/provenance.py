@@ -56,10 +56,10 @@ STAGE_TABLES: dict[str, tuple[str, ...]] = {
     "collect": ("infection", "patients", "rejected", "summary"),
     "score": ("metrics_images", "metrics_summary"),
     "report": (),
+    "checks": ("paper_checks",),
 }
 
 
-    "checks": ("paper_checks",),
 def code_fingerprint(stage: str, *also: str) -> str:
     """Hash of the source of every module that a stage imports, directly or not, and of the tables it writes.
 

@@ -953,31 +953,6 @@ RELIABILITY = TableSpec(
     ),
 )
 
-TABLES: dict[str, TableSpec] = {
-    spec.name: spec
-    for spec in (
-        IMAGES,
-        SIGNATURES,
-        DUPLICATES,
-        INFECTION,
-        REJECTED,
-        PATIENTS,
-        SUMMARY,
-        SPLIT,
-        STORE_INDEX,
-        MASK_INDEX,
-        HISTORY,
-        METRICS_IMAGES,
-        METRICS_SUMMARY,
-        RELIABILITY,
-    )
-}
-
-
-def check(table: pa.Table, spec: TableSpec, first_row: int = 0) -> None:
-    """Raise `BadTable` at the first way in which `table` breaks `spec`: names, types, nulls, ranges, words, key.
-
-    Parameters
 PAPER_CHECKS = TableSpec(
     name="paper_checks",
     grain="one row = one check of one printed number of a paper",
@@ -999,6 +974,32 @@ PAPER_CHECKS = TableSpec(
     ),
 )
 
+TABLES: dict[str, TableSpec] = {
+    spec.name: spec
+    for spec in (
+        IMAGES,
+        SIGNATURES,
+        DUPLICATES,
+        INFECTION,
+        REJECTED,
+        PATIENTS,
+        SUMMARY,
+        SPLIT,
+        STORE_INDEX,
+        MASK_INDEX,
+        HISTORY,
+        METRICS_IMAGES,
+        METRICS_SUMMARY,
+        RELIABILITY,
+        PAPER_CHECKS,
+    )
+}
+
+
+def check(table: pa.Table, spec: TableSpec, first_row: int = 0) -> None:
+    """Raise `BadTable` at the first way in which `table` breaks `spec`: names, types, nulls, ranges, words, key.
+
+    Parameters
     ----------
     table : pyarrow.Table
     spec : TableSpec
@@ -1016,7 +1017,6 @@ def check_values(table: pa.Table, spec: TableSpec, first_row: int = 0) -> None:
     """`check`, but for the key."""
     check_columns(table.schema, spec)
     for column in spec.columns:
-        PAPER_CHECKS,
         fault = _first_fault(table.column(column.name), column)
         if fault is not None:
             row, found, wanted = fault
