@@ -260,14 +260,9 @@ def _stage_commands(commands: Any) -> None:
     )
     command.add_argument("--shard", type=int, required=True)
     command.add_argument("--references", type=Path, nargs="*", default=[])
-    command.add_argument("--calibrations", type=Path, nargs="*", default=[])
     command = stage("reference", _reference, "what the methods find in lesion-free images", "--config", "--out")
     command.add_argument("modality", choices=MODALITIES)
     command.add_argument("datasets", nargs="+", choices=DATASETS, metavar="DATASET")
-    command = stage("conformal", _conformal, "how far the methods are off, for intervals", "--config", "--out")
-    command.add_argument("modality", choices=MODALITIES)
-    command.add_argument("sources", nargs="+", metavar="SOURCE", help="data sets or cohorts with true masks")
-    command.add_argument("--cards", type=Path, help="folder of model folders whose cards are to tell the coverage")
     command = stage("collect", _collect, "one table of all shards", "cohort", "--config", "--images", "--out")
     command.add_argument(
         "shards", type=Path, nargs="+", metavar="SHARDS", help="the shards' tables in their order, or the folder of all"
@@ -500,6 +495,12 @@ def _leakage(given: argparse.Namespace) -> None:
     leakage.run(_load(given), given.out)
 
 
+def _harmonize(given: argparse.Namespace) -> None:
+    from covidpipe.stages import harmonize
+
+    harmonize.run(_load(given), given.name, given.images, given.size, given.out, given.workers)
+
+
 def _checks(given: argparse.Namespace) -> None:
     from covidpipe.stages import checks
 
@@ -537,7 +538,7 @@ def _quantify(given: argparse.Namespace) -> None:
     config, cohort = _cohort_of(given)
     from covidpipe.stages import quantify
 
-    quantify.run(config, cohort, given.images, given.masks, given.shard, given.out, given.references, given.calibrations)
+    quantify.run(config, cohort, given.images, given.masks, given.shard, given.out, given.references)
 
 
 def _reference(given: argparse.Namespace) -> None:
@@ -552,12 +553,6 @@ def _collect(given: argparse.Namespace) -> None:
     from covidpipe.stages import collect
 
     shards = shard_folders(given.shards, given.images, config.shard_images)
-def _conformal(given: argparse.Namespace) -> None:
-    from covidpipe.stages import conformal
-
-    conformal.run(_load(given), given.modality, given.sources, given.out, given.cards)
-
-
     tables = [shard / "infection.parquet" if shard.is_dir() else shard for shard in shards]
     collect.run(config, cohort, given.images, tables, given.out)
 
