@@ -18,12 +18,23 @@ from typing import Any
 from covidpipe import __version__
 from covidpipe.cores import limit_libraries
 from covidpipe.errors import CovidpipeError, UsageError
+from covidpipe.examples import EXAMPLES
 from covidpipe.registry import DATASETS, METHODS, MODALITIES, MODELS, PROTOCOLS, READINGS
 
 DONE, USAGE, BAD_INPUT, INTERRUPTED = 0, 2, 3, 130
 
 # Faults of the machine rather than of the program: told in one line, like bad input.
 MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+
+FIRST_STEPS = """first steps:
+  covidpipe doctor                            what this machine can do, and what to change
+  covidpipe check IMAGES                      what would be read, and what rejected and why
+  covidpipe cohort IMAGES --out RESULTS       the table and the report
+  covidpipe COMMAND --help                    its options, and an example
+
+exit status: 0 done; 2 wrong usage; 3 bad input, or a fault of the machine; 75 stopped by a signal; 130 interrupted.
+After 75 and 130 run the same command again: it goes on from what is done.
+"""
 
 Handler = Callable[[argparse.Namespace], None]
 
@@ -58,7 +69,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="covidpipe",
         description="Chest CT and X-ray images in, one table of infection percentages out. Research use only.",
-        epilog="First steps:  covidpipe check IMAGES   |   covidpipe cohort IMAGES --out RESULTS",
+        epilog=FIRST_STEPS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"covidpipe {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
@@ -72,7 +84,7 @@ def _add(commands: Any, name: str, handler: Handler, help: str, example: str = "
         name,
         help=help,
         description=help[0].upper() + help[1:] + ".",
-        epilog=f"example:\n  {example}" if example else None,
+        epilog=f"example:\n  {example}" if (example := example or EXAMPLES.get(name, "")) else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.set_defaults(handler=handler)
@@ -168,6 +180,7 @@ def _user_commands(commands: Any) -> None:
     )
     command.add_argument("file", type=Path, help="a table, or the folder `infection` of a large one")
     of_table(command)
+    command.add_argument("--json", action="store_true")
 
     command = _add(
         commands,
@@ -197,6 +210,16 @@ def _user_commands(commands: Any) -> None:
     command.add_argument("--out", type=Path, required=True, help="covidpipe/weights of the repository")
 
     _add(commands, "config", _config, "print every config key, its default and its meaning")
+
+    command = _add(
+        commands,
+        "completion",
+        _completion,
+        "print what makes a shell complete these commands and their options",
+        'eval "$(covidpipe completion bash)"    # in ~/.bashrc to keep it\n'
+        "  covidpipe completion zsh > ~/.zfunc/_covidpipe",
+    )
+    command.add_argument("shell", choices=("bash", "zsh", "tcsh"))
 
 
 def _stage_commands(commands: Any) -> None:
@@ -382,6 +405,10 @@ def _validate(given: argparse.Namespace) -> None:
     from covidpipe.io.validate import validate
 
     found = validate(given.file, _table_of(given))
+    if given.json:
+        told = {"table": found.spec.name, "rows": found.rows, "files": found.files, "schema": found.schema_version}
+        print(json.dumps({"file": str(given.file), **told}, indent=2))
+        return
     files = f" in {found.files} files" if found.files > 1 else ""
     print(f"{given.file}: {found.rows} rows{files}, as schema {found.schema_version} wants table `{found.spec.name}`.")
 
@@ -405,6 +432,29 @@ def _config(given: argparse.Namespace) -> None:
     from covidpipe.config import commented
 
     print(commented(), end="")
+
+
+def _completion(given: argparse.Namespace) -> None:
+    import shtab
+
+    print(shtab.complete(_completable(parser()), shell=given.shell))
+
+
+def _completable(top: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Let paths be completed by the files that there are; names that come as a dict are taken for commands: a list."""
+    import shtab
+
+    todo = [top]
+    while todo:
+        for action in todo.pop()._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                todo.extend(action.choices.values())
+                continue
+            if action.type is Path:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+            if action.choices is not None:
+                action.choices = list(action.choices)
+    return top
 
 
 def _dicom(given: argparse.Namespace) -> None:

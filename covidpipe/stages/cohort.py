@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from covidpipe.config import Config, dump, parse
 from covidpipe.errors import CovidpipeError, UsageError
 from covidpipe.io.files import read_frame, write_text
 from covidpipe.io.hive import infection_in
+from covidpipe.progress import CLEAR, EVERY_SECONDS, TOLD, Rate
 from covidpipe.report.terminal import table_head
 from covidpipe.schemas import METRICS_SUMMARY
 from covidpipe.workflow import cohort_models
@@ -77,7 +80,7 @@ def run(
     ]
     Path(config.results).mkdir(parents=True, exist_ok=True)
     print(f"Running: {shlex.join(command)}", flush=True)
-    follow(command, Path(config.results) / "snakemake.log")
+    follow(command, Path(config.results) / "snakemake.log", out.resolve() / "logs")
     show(config)
 
 
@@ -130,8 +133,75 @@ def snakefile() -> Path:
     return file
 
 
-def follow(command: list[str], log: Path) -> None:
+class Pulse(threading.Thread):
+    """Tells how far a run is: a line that renews itself on a terminal, a line every half minute elsewhere.
+
+    Parameters
+    ----------
+    logs : Path, optional
+        Folder of the jobs' logs, in which long jobs say how many images they have done.
+    """
+
+    def __init__(self, logs: Path | None):
+        super().__init__(daemon=True)
+        self.logs, self.started, self.ended = logs, time.time(), threading.Event()
+        self.live = sys.stdout.isatty()
+        self.lock = threading.Lock()
+        self.rate: Rate | None = None
+        self.done, self.before = 0, 0
+
+    def jobs(self, done: int, total: int) -> None:
+        """So many jobs are done; the total grows once it is known how many shards there are."""
+        if self.rate is None or self.rate.total != total - self.before:
+            self.before, self.rate = done, Rate(total - done, "jobs")
+        self.done = done - self.before
+
+    def line(self) -> str:
+        """Jobs and, if one of them tells it, images."""
+        told = [self.rate.told(self.done)] if self.rate is not None and self.done < self.rate.total else []
+        return "; ".join([*filter(None, [self._images()]), *told])
+
+    def _images(self) -> str:
+        """What the job says that wrote to its log last; nothing where it is through."""
+        if self.logs is None:
+            return ""
+        found = [(file.stat().st_mtime, file) for file in self.logs.rglob("*.log")]
+        newest = max(((when, file) for when, file in found if when >= self.started), default=None)
+        if newest is None:
+            return ""
+        said = list(TOLD.finditer(newest[1].read_text(encoding="utf-8", errors="replace")[-4000:]))
+        return said[-1][0] if said and said[-1]["done"] != said[-1]["total"] else ""
+
+    def say(self, line: str) -> None:
+        """Print a line of its own."""
+        with self.lock:
+            print(f"{CLEAR if self.live else ''}{line}", flush=True)
+
+    def run(self) -> None:
+        while not self.ended.wait(1.0 if self.live else EVERY_SECONDS):
+            line = self.line()
+            if line and self.live:
+                with self.lock:
+                    print(f"{CLEAR}{line[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
+            elif line:
+                self.say(f"{'':8}{line}")
+
+    def end(self) -> None:
+        self.ended.set()
+        self.join()
+        if self.live:
+            print(CLEAR, end="", flush=True)
+
+
+def follow(command: list[str], log: Path, logs: Path | None = None) -> None:
     """Run Snakemake, print one line for each job that starts, and keep everything it says in `log`.
+
+    Parameters
+    ----------
+    command : list of str
+    log : Path
+    logs : Path, optional
+        Folder of the jobs' own logs: how many images they have done is told from there.
 
     Raises
     ------
@@ -148,17 +218,18 @@ def follow(command: list[str], log: Path) -> None:
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True
     )
     assert process.stdout is not None
+    pulse = Pulse(logs)
+    pulse.start()
     try:
         with log.open("w", encoding="utf-8") as kept:
             for line in process.stdout:
                 kept.write(line)
                 if found := PROGRESS.match(line):
                     done = f"{found['done']} of {found['all']} done"
+                    pulse.jobs(int(found["done"]), int(found["all"]))
                 elif found := STARTED.match(line):
                     minutes, seconds = divmod(int(time.monotonic() - started), 60)
-                    print(
-                        f"{minutes:3d}:{seconds:02d}  {found['message']}  {done and f'({done})'}".rstrip(), flush=True
-                    )
+                    pulse.say(f"{minutes:3d}:{seconds:02d}  {found['message']}  {done and f'({done})'}".rstrip())
                 elif FAILED.match(line) or line.startswith("covidpipe: "):
                     faults.append(line.rstrip())
         if process.wait() == 0:
@@ -168,6 +239,7 @@ def follow(command: list[str], log: Path) -> None:
         process.wait()
         raise
     finally:
+        pulse.end()
         for ending, handler in zip(endings, before, strict=True):
             signal.signal(ending, handler)
     told = "\n".join(f"  {line}" for line in dict.fromkeys(faults))

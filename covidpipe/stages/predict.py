@@ -21,6 +21,7 @@ from covidpipe.inference.methods import Finding
 from covidpipe.io.files import read_table, write_json
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import Block, creating
+from covidpipe.progress import track
 from covidpipe.provenance import device_name, prepare_backend, run_record
 from covidpipe.records import shard_rows
 from covidpipe.registry import METHODS
@@ -64,7 +65,7 @@ def run(config: Config, cohort: str, images: Path, shard: int, out: Path) -> Non
 
     index: list[dict[str, Any]] = []
     packed: list[dict[str, np.ndarray]] = []  # one bit a pixel: a whole shard waits here until its index is known
-    for row, found in findings(rows, root, wanted, networks, config):
+    for row, found in track(findings(rows, root, wanted, networks, config), len(rows)):
         for method, finding in found.items():
             index.append(_index_row(len(index), row, method, finding, size, networks[row["modality"]]))
             packed.append({name: np.packbits(getattr(finding, name)) for name in MASKS})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from covidpipe import cli
-from covidpipe.errors import CovidpipeError, UsageError
+from covidpipe.errors import CovidpipeError, Preempted, UsageError
 from covidpipe.io.files import write_table
 from covidpipe.provenance import STAGE_TABLES
-from covidpipe.schemas import SPLIT
+from covidpipe.schemas import SCHEMA_VERSION, SPLIT
 from covidpipe.stages import cohort
 
 
@@ -74,6 +75,53 @@ def test_what_stops_a_run_is_told(error, status, told, monkeypatch, capsys):
     assert told in capsys.readouterr().err
 
 
+def commands(parser):
+    (found,) = [action.choices for action in parser._actions if action.dest == "==SUPPRESS==" and action.choices]
+    return found
+
+
+def test_every_command_has_an_example_that_it_understands():
+    top = cli.parser()
+    for name, command in commands(top).items():
+        assert command.epilog and command.epilog.startswith("example:\n"), name
+        lines = [line.strip() for line in command.epilog.splitlines()[1:]]
+        assert any(line.startswith(f"covidpipe {name}") or f"(covidpipe {name} " in line for line in lines), name
+        for line in lines:
+            words = shlex.split(line.partition("$(")[2].partition(")")[0] or line, comments=True)
+            words = words[: words.index(">")] if ">" in words else words
+            assert top.parse_args(words[1:]).handler, line
+
+
+def test_help_takes_less_than_a_third_of_a_second_of_work():
+    code = "import resource, covidpipe.cli as c; c.parser().format_help(); r = resource.getrusage(resource.RUSAGE_SELF)"
+    code += "; print(r.ru_utime + r.ru_stime)"
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
+    assert min(float(run.stdout) for run in runs) < 0.3
+
+
+def test_help_tells_the_exit_codes(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    told = capsys.readouterr().out
+    for code in (cli.DONE, cli.USAGE, cli.BAD_INPUT, Preempted.exit_code, cli.INTERRUPTED):
+        assert f" {code} " in told.partition("exit status:")[2]
+
+
+def test_bash_completes_commands_and_words(tmp_path, capsys):
+    assert cli.main(["completion", "bash"]) == 0
+    (tmp_path / "completion").write_text(capsys.readouterr().out)
+    ask = 'source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _shtab_covidpipe; echo "${COMPREPLY[@]}"'
+
+    def offered(*words):
+        command = ["bash", "-c", ask, str(tmp_path / "completion"), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout.split()
+
+    assert offered("covidpipe", "coh") == ["cohort"]
+    assert offered("covidpipe", "cohort", "x", "--method", "kh") == ["khan2020"]
+    assert offered("covidpipe", "reference", "x") == ["xr"]
+    assert offered("covidpipe", "check", "comp") == ["completion"]  # the file
+
+
 def test_models_are_listed_for_programs(capsys):
     assert cli.main(["models", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
@@ -91,6 +139,10 @@ def test_validate_refuses_another_table(tmp_path, capsys):
     write_table(tmp_path / "t.parquet", [{"image_id": "a", "group": "g", "fold": 0}], SPLIT)
     assert cli.main(["validate", str(tmp_path / "t.parquet")]) == cli.BAD_INPUT
     assert "columns differ" in capsys.readouterr().err
+    assert cli.main(["validate", str(tmp_path / "t.parquet"), "--table", "split", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) | {"file": ""} == {
+        "file": "", "table": "split", "rows": 1, "files": 1, "schema": SCHEMA_VERSION,
+    }  # fmt: skip
 
 
 def options(**changes):

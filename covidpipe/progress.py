@@ -1,0 +1,112 @@
+"""How far long work is: one line that renews itself on a terminal, now and then a plain line elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TextIO, TypeVar
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+EVERY_SECONDS = 30.0  # between plain lines
+RENEW_SECONDS = 0.2
+CLEAR = "\r\033[K"  # to the line's start, and all of it away
+
+# What `Rate.told` writes; `covidpipe cohort` reads it from the logs of its jobs.
+TOLD = re.compile(r"(?P<done>[\d,]+) of (?P<total>[\d,]+) \w+, [\d.,]+ a (?:second|minute|hour)(?:, .* left)?")
+
+
+class Rate:
+    """How much is done, how fast, and how long the rest takes at this rate.
+
+    Parameters
+    ----------
+    total : int
+    unit : str
+        What is counted, in the plural.
+    clock : callable
+        Seconds.
+
+    Examples
+    --------
+    >>> seconds = iter([0.0, 60.0])
+    >>> rate = Rate(512, "images", clock=lambda: next(seconds))
+    >>> rate.told(96)
+    '96 of 512 images, 1.6 a second, about 4 min left'
+    """
+
+    def __init__(self, total: int, unit: str, clock: Callable[[], float] = time.monotonic):
+        self.total, self.unit, self.clock = total, unit, clock
+        self.started = clock()
+
+    def told(self, done: int) -> str:
+        """In words, after `done` of them."""
+        seconds = self.clock() - self.started
+        words = f"{done:,} of {self.total:,} {self.unit}"
+        if done == 0 or seconds <= 0:
+            return words
+        left = seconds / done * (self.total - done)
+        return f"{words}, {per(done / seconds)}" + (f", about {duration(left)} left" if done < self.total else "")
+
+
+def per(rate: float) -> str:
+    """A rate in the unit in which it is at least 1, or in hours.
+
+    >>> per(3.21), per(0.2), per(0.001)
+    ('3.2 a second', '12.0 a minute', '3.6 a hour')
+    """
+    for seconds, unit in ((1, "second"), (60, "minute")):
+        if rate * seconds >= 1:
+            return f"{rate * seconds:,.1f} a {unit}"
+    return f"{rate * 3600:,.1f} a hour"
+
+
+def duration(seconds: float) -> str:
+    """A time in words that one would say.
+
+    >>> duration(12), duration(340), duration(9000)
+    ('12 s', '6 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def track(items: Iterable[T], total: int, unit: str = "images", stream: TextIO | None = None) -> Iterator[T]:
+    """Hand on `items`, and tell how far the work is while they are used.
+
+    On a terminal one line is renewed; elsewhere a line goes to the log every half minute, so that short work says
+    nothing.
+
+    Parameters
+    ----------
+    items : iterable
+    total : int
+        How many there are.
+    unit : str
+        What they are, in the plural.
+    stream : file, optional
+        Default: standard error.
+    """
+    stream = sys.stderr if stream is None else stream
+    live = stream.isatty()
+    rate, told_at = Rate(total, unit), time.monotonic()
+    try:
+        for done, item in enumerate(items):
+            now = time.monotonic()
+            if now - told_at >= (RENEW_SECONDS if live else EVERY_SECONDS):
+                told_at = now
+                if live:
+                    stream.write(f"{CLEAR}{rate.told(done)}")
+                    stream.flush()
+                else:
+                    log.info("%s", rate.told(done))
+            yield item
+    finally:
+        if live:
+            stream.write(CLEAR)
+            stream.flush()
