@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from covidpipe import __version__
-from covidpipe.cores import limit_libraries
+from covidpipe.cores import limit_libraries, private_files
 from covidpipe.errors import CovidpipeError, UsageError
 from covidpipe.examples import EXAMPLES
 from covidpipe.registry import DATASETS, METHODS, MODALITIES, MODELS, PROTOCOLS, READINGS
@@ -42,6 +42,7 @@ Handler = Callable[[argparse.Namespace], None]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its status: 0 done, 2 usage, 3 bad input, 75 stopped by a signal, 130 interrupted."""
     given = parser().parse_args(argv)
+    private_files()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up remarks are not ours
     limit_libraries()

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from covidpipe.errors import BadConfig, did_you_mean
@@ -29,6 +38,7 @@ from covidpipe.registry import (
     TRUTH_OF_TASK,
     Modality,
 )
+from covidpipe.sealed import seal, unseal
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
@@ -37,13 +47,25 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _unsealed(given: Any) -> Any:
+    return unseal(given) if isinstance(given, str) else given
+
+
+def _sealed(given: str | None) -> str | None:
+    return None if given is None else seal(given)
+
+
+# Where images lie may name a patient: plain in memory and in a user's own file, sealed wherever it is written.
+PrivatePath = Annotated[str | None, BeforeValidator(_unsealed), PlainSerializer(_sealed)]
+
+
 class Source(Section):
     """Where images come from: a folder, an archive or a list (`path`), or a declared dataset (`dataset`).
 
     With both, `path` is a folder laid out as the dataset is.
     """
 
-    path: str | None = Field(None, description="folder, .zip, .tar.gz, single file, or .csv/.txt list of files")
+    path: PrivatePath = Field(None, description="folder, .zip, .tar.gz, single file, or .csv/.txt list of files")
     dataset: str | None = Field(None, description="name of a declared dataset (`covidpipe datasets`)")
     modality: Literal["ct", "xr"] | None = Field(None, description="what all images are; null: header, else a guess")
     intensity: Literal["hounsfield", "windowed_8bit", "radiograph"] | None = Field(
@@ -67,7 +89,7 @@ class Cohort(Source):
 
     methods: list[str] | None = Field(None, description="methods for this cohort; null: the study's")
     out: str | None = Field(None, description="folder of its tables; null: {results}/cohorts/{name}")
-    covariates: str | None = Field(
+    covariates: PrivatePath = Field(
         None, description="CSV that summary.parquet is cut by: column `patient` or `path`, the others are covariates"
     )
 
@@ -392,6 +414,10 @@ class Config(Section):
         default_factory=dict, description="folders of declared datasets that lie elsewhere, by name"
     )
     phantoms: dict[str, Phantoms] = Field(default_factory=dict, description="synthetic patients to make, by name")
+    max_unpacked_files: int = Field(5_000_000, ge=1, description="files of an archive")
+    max_file_gib: float = Field(16.0, gt=0, description="size of one file")
+    max_memory_gib: float = Field(8.0, gt=0, description="memory that reading one file may take")
+    max_seconds: float = Field(300.0, gt=0, description="time that reading one file may take")
     cohorts: dict[str, Cohort] = Field(default_factory=dict, description="images to be quantified, by name")
     methods: list[str] = Field(["khan2020", "alom2020"], description="how images are quantified")
     segment: Literal["positives", "all"] = Field(
@@ -433,7 +459,7 @@ class Config(Section):
 
         for kind, names in (("cohort", self.cohorts), ("training", self.training), ("phantoms", self.phantoms)):
             for name in names:
-                if not re.match(NAME_PATTERN, name):
+                if not re.fullmatch(NAME_PATTERN, name):  # `$` alone lets a line's end pass, and so into a shell
                     raise ValueError(f"{kind} `{name}`: a name has letters, digits, `_`, `.` and `-` only")
         for name in self.datasets:
             if name not in DATASETS:

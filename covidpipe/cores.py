@@ -39,3 +39,11 @@ def limit_libraries() -> None:
     for variable in THREAD_VARIABLES:
         told = os.environ.get(variable, "")
         os.environ[variable] = str(min(int(told), cores) if told.isdigit() and int(told) > 0 else cores)
+
+
+def private_files() -> None:
+    """Let nobody outside the user's group read what is written from here on; the group may what the umask says.
+
+    A cluster's disks are shared, and tables of patients are made on them.
+    """
+    os.umask(os.umask(0o077) | 0o007)

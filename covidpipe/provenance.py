@@ -11,6 +11,8 @@ import hmac
 import os
 import platform
 import secrets
+import shlex
+import stat
 import sys
 import time
 from importlib import metadata
@@ -207,15 +209,20 @@ def device_name() -> str:
 
 
 def id_key() -> bytes:
+def id_key_file() -> Path:
+    """Where the key for identifiers is, or will be."""
+    config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return Path(os.environ.get("COVIDPIPE_ID_KEY") or config_home / "covidpipe" / "id.key")
+
+
     """The secret that turns identifiers into hashes; made on first use, readable by its owner only.
 
     ``COVIDPIPE_ID_KEY`` names the file; the default is ``covidpipe/id.key`` in the user's config folder. The same key
     gives the same patient the same hash in every cohort; without the key nobody can try names against the hashes.
     """
-    config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    path = Path(os.environ.get("COVIDPIPE_ID_KEY") or config_home / "covidpipe" / "id.key")
+    path = id_key_file()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
             with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -225,11 +232,17 @@ def id_key() -> bytes:
             partial.unlink()
         key = path.read_bytes()
     except OSError as error:
+        open_to = stat.S_IMODE(path.stat().st_mode) & 0o077
         raise BadConfig(
             f"The key for identifiers cannot be read or made at {path}: {error.strerror}. "
             "Set COVIDPIPE_ID_KEY to a file in a folder you can write."
         ) from None
     if len(key) < 16:
+    if open_to:
+        raise BadConfig(
+            f"The key for identifiers at {path} can be read by others than its owner, who could then try names against "
+            f"the hashes: `chmod 600 {shlex.quote(str(path))}`."
+        )
         raise BadConfig(f"The key for identifiers at {path} is shorter than 16 bytes: delete it to make a new one.")
     return key
 

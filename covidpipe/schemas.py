@@ -35,7 +35,7 @@ REASONS: dict[str, str] = {
     "color_image": "A colored picture: a photograph, a screenshot or a rendered figure.",
     "too_small": "Fewer than 64 rows or columns: a thumbnail or an icon.",
     "blank": "Every pixel has the same value.",
-    "too_large": "More pixels or frames than the configured limit.",
+    "too_large": "More bytes, pixels or frames than the configured limits, or more memory or time to read it.",
     "not_axial": "A CT plane that is not axial: a localizer, a coronal or a sagittal reformat.",
     # rejected by a method
     "method_not_for_modality": "The method is not defined for this modality.",

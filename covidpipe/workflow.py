@@ -6,6 +6,7 @@ others' do.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -21,6 +22,7 @@ from covidpipe.config import Config, Recipe, Roles, dump, model_key, parse
 from covidpipe.errors import BadConfig
 from covidpipe.provenance import PACKAGE, code_fingerprint
 from covidpipe.registry import DATASETS, METHODS, MODALITIES, MODELS, REGIMES
+from covidpipe.sealed import seal
 
 RECIPE_KEYS = ("dataset", "task", "model", "regime", "protocol", "fold")
 
@@ -212,12 +214,14 @@ def listing(root: Path) -> str:
     todo = [root] if root.exists() else []
     while todo:
         path = todo.pop()
-        if path.is_dir():
-            with os.scandir(path) as entries:
-                todo.extend(Path(entry.path) for entry in entries if not entry.name.startswith("."))
-        else:
-            stat = path.lstat()
-            found.append((str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns))
+        with contextlib.suppress(OSError):  # gone, or not ours to read, since it was listed: ingest tells
+            stat = path.stat() if path.is_dir() else path.lstat()
+            if not path.is_dir():
+                found.append((str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns))
+            elif (stat.st_dev, stat.st_ino) not in entered:
+                entered.add((stat.st_dev, stat.st_ino))
+                with os.scandir(path) as entries:
+                    todo.extend(Path(entry.path) for entry in entries if not entry.name.startswith("."))
     return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()[:16]
 
 
@@ -235,6 +239,7 @@ def _modules_by_name(config: Config, stage: str, given: Mapping[str, str]) -> se
     if stage == "predict":
         roles = cohort_roles(config, cohort_at(config, given["cohort_out"]))
         return _modules_of(config, [wanted for tasks in roles.values() for wanted in tasks.values()])
+    entered: set[tuple[int, int]] = set()  # folders that link to each other would be walked for ever
     if stage == "reference":
         tasks = config.models[given["modality"]].model_dump()  # type: ignore[index]
         return _modules_of(config, [wanted for wanted in tasks.values() if wanted is not None])
@@ -267,7 +272,7 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
         root = config.source_root(name)
         made_here = phantoms_of(config, name) is not None
         return {
-            "root": str(root),
+            "root": seal(str(root)),
             "source": config.source(name).model_dump(mode="json", exclude={"methods", "out", "covariates"}),
             "limits": plain["limits"],
             "files": None if made_here else listing(root),
@@ -282,7 +287,7 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
     if stage == "leakage":
         return {"training": plain["training"], "folds": config.folds}
     if stage == "harmonize":
-        return {"window_hu": plain["harmonize"]["window_hu"], "root": str(config.source_root(given["name"]))}
+        return {"window_hu": plain["harmonize"]["window_hu"], "root": seal(str(config.source_root(given["name"])))}
     if stage == "wavelet":
         return {}
     if stage in ("train", "evaluate"):
@@ -305,22 +310,28 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
         return {
             **common,
             "roles": cohort_roles(config, cohort),
-            "root": str(config.source_root(cohort)),
+            "root": seal(str(config.source_root(cohort))),
+            "level": config.intervals.level,
             **{key: plain[key] for key in ("segment", "harmonize", "threshold", "shard_images")},
         }
     if stage == "quantify":
         return {
             **common,
             "roles": cohort_roles(config, cohort),
-            "root": str(config.source_root(cohort)),
+            "root": seal(str(config.source_root(cohort))),
             **{key: plain[key] for key in ("shard_images", "tissue", "segment", "harmonize", "threshold")},
         }
     if stage == "report":
-        return {**common, "cases": config.report_cases, "seed": config.seed, "root": str(config.source_root(cohort))}
+        return {
+            **common,
+            "cases": config.report_cases,
+            "seed": config.seed,
+            "root": seal(str(config.source_root(cohort))),
+        }
     if stage == "collect":  # what the crate tells beside this made predict or quantify run again
         return {
             **common,
-            "covariates": config.cohorts[cohort].covariates,
+            "covariates": plain["cohorts"][cohort]["covariates"],
             **{key: plain[key] for key in ("file_rows", "summary", "seed")},
         }
     return common

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(autouse=True)
-def id_key(tmp_path_factory, monkeypatch) -> Path:
-    """A key of the test's own: no test touches the user's."""
+@pytest.fixture(autouse=True, scope="session")
+def id_key(tmp_path_factory) -> Iterator[Path]:
+    """A key of the tests' own: no test touches the user's. One for all: tables of a module's fixture are read later."""
     path = tmp_path_factory.mktemp("key") / "id.key"
-    monkeypatch.setenv("COVIDPIPE_ID_KEY", str(path))
-    return path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COVIDPIPE_ID_KEY", str(path))
+        yield path
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from covidpipe import paths
 from covidpipe.config import Config, Roles
 from covidpipe.errors import CovidpipeError
 from covidpipe.inference.batched import probabilities
-from covidpipe.io.files import file_sha256, read_json
+from covidpipe.io.files import check_weights, read_json
 from covidpipe.metrics.temperature import temper
 from covidpipe.provenance import PACKAGE
 from covidpipe.registry import TASKS
@@ -98,17 +98,18 @@ def load_model_folder(path: Path) -> LoadedModel:
         if not file.is_file():
             raise CovidpipeError(f"{file}: wanted a trained network here, found no such file. {_remedy(path)}")
     record = read_json(path / "run.json")
-    found, wanted = file_sha256(weights), record["weights_sha256"]
-    if found != wanted:
-        raise CovidpipeError(
-            f"{weights}: its SHA-256 is {found}, but run.json beside it says {wanted}: the file is damaged or was "
-            f"replaced. {_remedy(path)}"
-        )
+    found = check_weights(weights, record["weights_sha256"], _remedy(path))
     import keras
 
     import covidpipe.models.layers  # noqa: F401  registers the layers that are our own
 
-    network = keras.saving.load_model(weights, compile=False, safe_mode=True)
+    try:
+        network = keras.saving.load_model(weights, compile=False, safe_mode=True)
+    except (ValueError, TypeError, KeyError, AttributeError, ImportError, OSError) as error:
+        raise CovidpipeError(
+            f"{weights}: it cannot be loaded safely ({type(error).__name__}): wanted layers of Keras and covidpipe, "
+            f"without code of its own. {_remedy(path)}"
+        ) from error
     # XLA takes longer to compile than it saves in a shard
     network.jit_compile = False
     recipe = record["recipe"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from covidpipe.errors import BadConfig
 from covidpipe.provenance import keyed_hash
+from covidpipe.sealed import seal
 
 IDENTIFIERS = ("patient", "issuer", "path", "file")
 LEVELS_AT_MOST = 20
@@ -26,7 +27,7 @@ class Covariates:
     of_patient : mapping of patient_id to values
         Keyed hashes, as in the image table.
     of_path : mapping of path to values
-        As in the image table's `path`.
+        Sealed, as in the image table's `path`.
     """
 
     names: tuple[str, ...] = ()
@@ -77,6 +78,8 @@ def read_covariates(path: Path, key: bytes) -> Covariates:
         if whose[0].lower() == "patient":
             issuer = next((row[name] for name in header if name.lower() == "issuer"), "")
             who = keyed_hash("patient", *(word for word in (issuer, who) if word), key=key)
+        else:
+            who = seal(who, key)
         values = tuple(row.get(name) or None for name in names)
         if found.setdefault(who, values) != values:
             raise BadConfig(f"{path}, row {number}: its `{whose[0]}` stands in an earlier row with other values.")

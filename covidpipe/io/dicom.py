@@ -52,6 +52,34 @@ NO_PICTURE = {
     "ECG": "waveform",
     "AU": "sound",
 }
+# A header's own words go nowhere: any text can stand in any element. What is named is chosen from these.
+OTHER_MODALITIES = (
+    *(
+        "BI",
+        "BMD",
+        "CF",
+        "DG",
+        "DM",
+        "EPS",
+        "ES",
+        "FA",
+        "FS",
+        "GM",
+        "HC",
+        "IO",
+        "IVOCT",
+        "IVUS",
+        "LS",
+        "MG",
+        "MR",
+        "NM",
+    ),
+    *("OCT", "OP", "OPT", "OPV", "OT", "PT", "PX", "RF", "RTIMAGE", "SC", "SM", "ST", "TG", "US", "VL", "XA", "XC"),
+)
+PHOTOMETRIC = (
+    *("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "HSV", "ARGB", "CMYK"),
+    *("YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "XYB"),
+)
 DIRECTORY = "1.2.840.10008.1.3.10"
 
 # Encodings that pydicom's plugins leave out, or in part: JPEG of 12 bits, the retired progressive processes (read by
@@ -177,15 +205,16 @@ class Dicom:
         if stated and self.modality is None:
             raise BadInput(
                 "unsupported_modality",
-                f"A DICOM of modality {stated[:16]}; CT, CR or DX was expected: leave it out, or correct its Modality.",
+                f"A DICOM of {_other_modality(stated)}; CT, CR or DX was expected: leave it out, or "
+                "correct its Modality.",
             )
         part = self._word("BodyPartExamined").upper()
-        if not any(word in part for word in CHEST) and (
-            any(word in part for word in NOT_CHEST) or set(part.replace("_", " ").split()) & set(NOT_CHEST_WORDS)
-        ):
+        words = set(part.replace("_", " ").split())
+        other = [word for word in NOT_CHEST if word in part] + [word for word in NOT_CHEST_WORDS if word in words]
+        if other and not any(word in part for word in CHEST):
             raise BadInput(
                 "not_chest",
-                f"BodyPartExamined is {part[:16]}; a chest was expected: leave it out, or correct the header.",
+                f"BodyPartExamined is {other[0]}; a chest was expected: leave it out, or correct the header.",
             )
         if self.modality == "ct":
             self._check_axial()
@@ -242,8 +271,8 @@ class Dicom:
             instance=self._number("InstanceNumber"),
             orientation=lies,
             study_date=self._date(),
-            transfer_syntax=str(self.syntax) if self.syntax else None,
-            photometric=self.photometric or None,
+            transfer_syntax=str(self.syntax) if self.syntax and self.syntax.name != self.syntax else None,
+            photometric=self.photometric if self.photometric in PHOTOMETRIC else None,
             warnings=tuple(code for code, holds in odd if holds),
         )
 
@@ -321,6 +350,7 @@ class Dicom:
                 failed = error
         elif not self._has_decoder():
             name = self.syntax.name if self.syntax is not None else "not stated"
+            name = name if name != self.syntax else "which the standard does not know"
             raise BadInput(
                 "unsupported_transfer_syntax",
                 f"The encoding of the pixels, {name}, has no decoder; a still-image encoding was expected: export the "
@@ -399,6 +429,11 @@ class Dicom:
             return values.dtype.type((1 << bits) - 1)
         wide = values.astype(np.float64) if values.dtype.kind == "f" else values.astype(np.int64)
         return wide.max() + wide.min()
+
+
+def _other_modality(stated: str) -> str:
+    """A modality that is not read, in words that are the standard's and not the file's."""
+    return f"modality {stated}" if stated in OTHER_MODALITIES else "a modality that the standard does not know"
 
 
 def _small(values: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from covidpipe.errors import BadTable
+from covidpipe.errors import BadTable, CovidpipeError
 from covidpipe.schemas import (
     SCHEMA_VERSION,
     TableSpec,
@@ -91,6 +91,23 @@ def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file's bytes, as hex."""
     with Path(path).open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def check_weights(weights: Path, wanted: str, remedy: str) -> str:
+    """Return the SHA-256 of a trained network's file, which must be `wanted`: nothing is opened before.
+
+    Raises
+    ------
+    CovidpipeError
+        It is another one; `remedy` says what would work.
+    """
+    found = file_sha256(weights)
+    if found != wanted:
+        raise CovidpipeError(
+            f"{weights}: its SHA-256 is {found}, but run.json beside it says {wanted}: the file is damaged or was "
+            f"replaced. {remedy}"
+        )
+    return found
 
 
 def to_table(rows: pd.DataFrame | list[dict[str, Any]] | pa.Table, spec: TableSpec) -> pa.Table:

@@ -63,6 +63,13 @@ class Nifti:
         if self.volume.get_data_dtype().fields is not None:
             raise BadInput("color_image", "A NIfTI of colors; one value a voxel was expected: export the CT itself.")
         check_size(self.frames, self.rows * self.columns, self.limits)
+        size = math.prod(self.shape) * self.volume.get_data_dtype().itemsize
+        if size > self.limits.max_memory_gib * (1 << 30):
+            raise BadInput(
+                "too_large",
+                f"A volume of {size / (1 << 30):,.1f} GiB; at most {self.limits.max_memory_gib:g} are allowed: raise "
+                "`limits.max_memory_gib` if this is meant.",
+            )
         try:
             proxy = self.volume.dataobj
             stored = proxy.get_unscaled().reshape((*self.shape, 1)[:3])

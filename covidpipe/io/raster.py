@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ class Raster:
         try:
             if kind == "tiff":
                 with tifffile.TiffFile(path) as tiff:
-                    pages: list[Any] = list(tiff.pages)
+                    # One more than allowed is enough to refuse it: a chain of pages may be endless.
+                    pages: list[Any] = list(islice(tiff.pages, limits.max_frames + 1))
                     self.shapes = [(page.imagelength, page.imagewidth) for page in pages]
             else:
                 with PIL.Image.open(path, formats=[kind]) as picture:

@@ -18,6 +18,7 @@ from covidpipe.errors import BadInput
 from covidpipe.io.files import file_sha256
 from covidpipe.io.image import Facts, Image, Opened
 from covidpipe.io.orientation import to_standard
+from covidpipe.sealed import place
 
 SMALLEST = 64  # rows and columns; less is a thumbnail
 
@@ -253,7 +254,7 @@ def read_again(root: Path, row: Mapping[str, Any]) -> Image:
     BadInput
         Its file is gone, or is another one now.
     """
-    path = root / row["path"]
+    path = place(root, row["path"])
     try:
         stat = path.stat()
         same = _sha256_once(path, stat.st_mtime_ns, stat.st_size) == row["source_sha256"]

@@ -62,12 +62,17 @@ def gather(source: Path, unpacked: Path | None, limits: Limits) -> tuple[Path, l
 
 def walk(root: Path) -> list[str]:
     """Every file below `root` that is not hidden, relative to it, sorted; linked folders are entered once."""
-    found, seen = [], {root.resolve()}
-    for folder, folders, files in os.walk(root, followlinks=True):
+    found: list[str] = []
+    seen = {root.resolve()}
+
+    def closed(error: OSError) -> None:
+        found.append(Path(error.filename).relative_to(root).as_posix())  # a folder that cannot be listed is a row too
+
+    for folder, folders, files in os.walk(root, onerror=closed, followlinks=True):
         here = Path(folder)
         entered = []
         for name in sorted(folders):
-            real = (here / name).resolve()
+            real = Path(os.path.realpath(here / name))  # Path.resolve raises where links go round in circles
             if not name.startswith(".") and real not in seen:
                 seen.add(real)
                 entered.append(name)
@@ -106,9 +111,10 @@ def read_list(path: Path) -> list[ImageRecord]:
         if file is None:
             raise BadConfig(f"{path}, row {number}: no `{column}` is given.")
         if modality is not None and modality not in MODALITIES:
-            raise BadConfig(f"{path}, row {number}: modality `{modality}`; it can be {' or '.join(MODALITIES)}.")
+            # Not what stands there: in a list whose columns are mixed up it may be a name.
+            raise BadConfig(f"{path}, row {number}: an unknown modality; it can be {' or '.join(MODALITIES)}.")
         if index is not None and not index.isdigit():
-            raise BadConfig(f"{path}, row {number}: slice_index `{index}`; wanted a whole number from 0.")
+            raise BadConfig(f"{path}, row {number}: slice_index is no whole number; wanted a whole number from 0.")
         records.append(
             ImageRecord(
                 file,

@@ -21,6 +21,7 @@ from covidpipe.io.sources import image_root
 from covidpipe.io.store import open_store
 from covidpipe.records import shard_rows
 from covidpipe.schemas import IMAGES, INFECTION
+from covidpipe.sealed import place
 from covidpipe.workflow import shard_count
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def slices_of(config: Config, cohort: str, counts: dict[str, int]) -> Iterator[S
             image, row = of_image[entry["image_id"]], rows[entry["image_id"], entry["method"]]
             if image["format"] != "dicom" or row["qc_status"] == "rejected":
                 continue
-            source = _header(root / image["path"], image)
+            source = _header(place(root, image["path"]), image)
             if image["orientation"] is not None:
                 lung, infection = (to_stored(mask, image["orientation"]) for mask in (lung, infection))
             yield Slice(source, image["frame"], row, lung, infection)

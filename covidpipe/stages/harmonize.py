@@ -22,6 +22,7 @@ from covidpipe.io.sources import image_root
 from covidpipe.io.store import Block, creating
 from covidpipe.provenance import available_cores, run_record
 from covidpipe.schemas import IMAGES, STORE_INDEX
+from covidpipe.sealed import place
 
 STORE_SHARD = 64
 MASKS = ("lung_mask", "infection_mask")
@@ -83,7 +84,9 @@ def _block(rows: pa.Table, root: Path, size: int, window_hu: tuple[float, float]
     transforms = []
     for n, row in enumerate(listed):
         with _expecting(row, "image"):
-            image = read_image(root / row["path"], row["frame"], modality=row["modality"], intensity=row["intensity"])
+            image = read_image(
+                place(root, row["path"]), row["frame"], modality=row["modality"], intensity=row["intensity"]
+            )
             if image.array.shape != (row["rows"], row["columns"]):
                 raise BadInput("unreadable", f"Its shape is now {image.array.shape}.")
         block["image"][n], transform = harmonize(image.array, size, intensity=row["intensity"], window_hu=window_hu)
@@ -92,7 +95,7 @@ def _block(rows: pa.Table, root: Path, size: int, window_hu: tuple[float, float]
         for n, row in enumerate(listed):
             if (path := row[f"{name}_path"]) is not None:
                 with _expecting(row, name):
-                    mask = read_mask(root / path, row["frame"], row["orientation"])
+                    mask = read_mask(place(root, path), row["frame"], row["orientation"])
                     if mask.shape != (row["rows"], row["columns"]):
                         raise BadInput("unreadable", f"Its shape is {mask.shape}.")
                 block[name][n] = transforms[n].forward_mask(mask)

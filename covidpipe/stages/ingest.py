@@ -11,8 +11,9 @@ import logging
 import re
 import sys
 import time
+import traceback
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ import cv2
 from covidpipe.config import Config, Limits, Source
 from covidpipe.duplicates import views
 from covidpipe.errors import BadInput, CovidpipeError
+from covidpipe.io.bounded import GIB, bound_memory, bounded_time
 from covidpipe.io.files import file_sha256, write_json, write_table
 from covidpipe.io.image import Facts, Image
 from covidpipe.io.read import open_file, settle
@@ -35,12 +37,14 @@ from covidpipe.provenance import available_cores, id_key, keyed_hash, run_record
 from covidpipe.records import ImageRecord
 from covidpipe.registry import DATASETS
 from covidpipe.schemas import IMAGES, SIGNATURES
+from covidpipe.sealed import seal
 
 log = logging.getLogger(__name__)
 
 # What a row carries from a reader to the end of ingest, under names that no column has.
 PLAIN = ("patient", "study", "series", "study_date", "instance", "stated_slice_spacing_mm", "views")
 VIEWS = ("whole", "content")
+PATHS = ("path", "lung_mask_path", "infection_mask_path")
 SOURCES = {"position_mm": "position", "instance": "instance", "path": "file_order"}  # of a slice_index
 
 
@@ -67,7 +71,8 @@ def run(config: Config, name: str, out: Path) -> None:
         source = source.model_copy(update={"modality": DATASETS[source.dataset].modality})
     rows = _read(root, records, source, config.limits, sign=source.dataset is not None)
     write_table(out.parent / "signatures.parquet", [view for row in rows for view in _signatures(row)], SIGNATURES)
-    table = write_table(out, [_public(row, id_key()) for row in rows], IMAGES)
+    key = id_key()
+    table = write_table(out, [_sealed(_public(row, key), key) for row in rows], IMAGES)
     reasons = Counter(row["reason"] or "accepted" for row in rows)
     seconds = time.time() - started
     log.info("%s: %d images in %.1f s (%.0f/s): %s", name, len(rows), seconds, len(rows) / seconds, dict(reasons))
@@ -132,7 +137,7 @@ def _read(
         for record in sorted(records, key=lambda record: (record.path, record.frame or 0))
     ]
     rows = [row for rows in _in_parallel(tasks) for row in rows]
-    _identify(rows)
+    _identify(rows, id_key())
     _place(rows)
     _count_days(rows)
     _flag_copies(rows)
@@ -158,11 +163,28 @@ def read_rows(task: Task) -> list[dict[str, Any]]:
     # The readers are fed with unknown bytes. What they do not foresee costs one file and is told in the log.
     except Exception as error:
         kind = type(error).__name__
-        log.warning("%s: %s: %s", task.record.path, kind, error, exc_info=log.isEnabledFor(logging.DEBUG))
+        # Neither the path nor the error's own words, which may quote a header.
+        log.warning("A file that no reader foresaw: %s in %s", kind, _where(error))
         return [
             _base(task)
-            | _refused(BadInput("unreadable", f"Reading failed ({kind}); a whole file was expected: export it again."))
+            | _refused(
+                BadInput("unreadable", f"Reading failed ({kind}); a whole file was expected: export it again."),
+                task.limits,
+                error,
+            )
         ]
+
+
+def _in_time(read: Callable[[Task], list[dict[str, Any]]], task: Task) -> list[dict[str, Any]]:
+    """What `read` says of a file, in a worker process, which ends if that takes too long."""
+    with bounded_time(task.limits.max_seconds):
+        return read(task)
+
+
+def _where(error: Exception) -> str:
+    """The last place of our own code that an error came through, for a report of the fault."""
+    places = [frame for frame in traceback.extract_tb(error.__traceback__) if "covidpipe" in frame.filename]
+    return f"{Path(places[-1].filename).name}:{places[-1].lineno}" if places else "a library"
 
 
 def _read_rows(task: Task) -> list[dict[str, Any]]:
@@ -170,13 +192,15 @@ def _read_rows(task: Task) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     base = _base(task)
     try:
-        base["source_sha256"] = file_sha256(path) if path.is_file() else None
+        if path.is_file():
+            _check_bytes(path.stat().st_size, task.limits)
+            base["source_sha256"] = file_sha256(path)
         opened = open_file(path, task.limits)
     except OSError as error:
         refusal = BadInput("unreadable", f"The file cannot be read ({error.strerror}): check its permissions.")
         return [base | _refused(refusal)]
     except BadInput as refusal:
-        return [base | _refused(refusal)]
+        return [base | _refused(refusal, task.limits)]
     wanted = range(opened.frames) if task.record.frame is None else [task.record.frame]
     try:
         opened.check()
@@ -184,7 +208,7 @@ def _read_rows(task: Task) -> list[dict[str, Any]]:
             raise BadInput("unreadable", f"Frame {task.record.frame} is listed, but the file has {opened.frames}.")
     except BadInput as refusal:
         told = _told(opened.facts(0), task.record) if opened.frames else {}
-        return [base | told | _refused(refusal)]
+        return [base | told | _refused(refusal, task.limits)]
     for frame in wanted:
         facts = opened.facts(frame)
         row = base | _told(facts, task.record) | {"frame": frame}
@@ -195,7 +219,7 @@ def _read_rows(task: Task) -> list[dict[str, Any]]:
             row["rows"], row["columns"] = array.shape
             settled = settle(array, facts, task.modality, task.intensity)
         except BadInput as refusal:
-            rows.append(row | _refused(refusal))
+            rows.append(row | _refused(refusal, task.limits))
             continue
         image = settled.image
         rows.append(
@@ -214,6 +238,15 @@ def _read_rows(task: Task) -> list[dict[str, Any]]:
     if len(rows) > 1 and len({row["reason"] for row in rows}) == 1 and not rows[0]["accepted"]:
         return rows[:1]  # every frame is refused for the same reason: the file is
     return rows
+
+
+def _check_bytes(size: int, limits: Limits) -> None:
+    if size > limits.max_file_gib * GIB:
+        raise BadInput(
+            "too_large",
+            f"A file of {size / GIB:,.1f} GiB; at most {limits.max_file_gib:g} are allowed: raise "
+            "`limits.max_file_gib` if this is meant.",
+        )
 
 
 def _base(task: Task) -> dict[str, Any]:
@@ -251,7 +284,17 @@ def _told(facts: Facts, record: ImageRecord) -> dict[str, Any]:
     }
 
 
-def _refused(refusal: BadInput) -> dict[str, Any]:
+def _refused(refusal: BadInput, limits: Limits | None = None, error: Exception | None = None) -> dict[str, Any]:
+    """Entries of a refused row; what a reader gave up for want of memory is told as that."""
+    causes: list[BaseException | None] = [error or refusal]
+    while causes[-1] is not None:
+        causes.append(causes[-1].__cause__)
+    if limits is not None and any(isinstance(cause, MemoryError) for cause in causes):
+        refusal = BadInput(
+            "too_large",
+            f"Reading the file took more than {limits.max_memory_gib:g} GiB of memory; a file that needs less was "
+            "expected: raise `limits.max_memory_gib` if this is meant.",
+        )
     return {"accepted": False, "reason": refusal.reason, "sentence": refusal.sentence}
 
 
@@ -277,12 +320,12 @@ def _digest(words: Iterator[str]) -> str:
     return hashlib.sha256("\n".join(sorted(words)).encode()).hexdigest()
 
 
-def _identify(rows: list[dict[str, Any]]) -> None:
+def _identify(rows: list[dict[str, Any]], key: bytes) -> None:
     """Give every row its image_id: it depends on the bytes, not on where the folder lies."""
     copies: Counter[tuple[str, int]] = Counter()
     for row in rows:
         # A file without readable bytes has only its place to be known by.
-        content = row["source_sha256"] or hashlib.sha256(row["path"].encode("utf-8", "surrogateescape")).hexdigest()
+        content = row["source_sha256"] or keyed_hash("path", row["path"], key=key)
         copy = copies[content, row["frame"]]
         copies[content, row["frame"]] += 1
         row["image_id"] = hashlib.sha256(f"{content}:{row['frame']}:{copy}".encode()).hexdigest()[:16]
@@ -359,6 +402,11 @@ def _public(row: dict[str, Any], key: bytes) -> dict[str, Any]:
     return {name: row[name] for name in IMAGES.names}
 
 
+def _sealed(row: dict[str, Any], key: bytes) -> dict[str, Any]:
+    """The row for a table on disk: paths may name a patient (`covidpipe.sealed`)."""
+    return row | {name: seal(row[name], key) for name in PATHS if row[name] is not None}
+
+
 def _in_parallel(tasks: list[Task]) -> Iterator[list[dict[str, Any]]]:
     """Read every file in worker processes; results come in the order of `tasks`.
 
@@ -373,14 +421,14 @@ def _in_parallel(tasks: list[Task]) -> Iterator[list[dict[str, Any]]]:
     with told:
         while waiting:
             suspects: list[int] = []
-            with _pool(workers) as pool:
+            with _pool(workers, tasks[0].limits) as pool:
                 running: dict[Future, int] = {}
                 while (waiting or running) and not suspects:
                     index = -1
                     try:
                         while waiting and len(running) < 4 * workers:
                             index = waiting.pop()
-                            running[pool.submit(read_rows, tasks[index])] = index
+                            running[pool.submit(_in_time, read_rows, tasks[index])] = index
                         finished, _ = wait(running, return_when=FIRST_COMPLETED)
                         for future in finished:
                             done[running[future]] = future.result()
@@ -398,16 +446,16 @@ def _in_parallel(tasks: list[Task]) -> Iterator[list[dict[str, Any]]]:
         given += 1
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
+def _pool(workers: int, limits: Limits) -> ProcessPoolExecutor:
     # A plain fork of a process with threads (Arrow, TensorFlow) may hang, and a spawned one imports for seconds: the
     # workers are forked from a clean server that has the readers imported and nothing else running.
     context = get_context("forkserver")
     context.set_forkserver_preload(["covidpipe.stages.ingest", "covidpipe.io.dicom", "covidpipe.io.raster"])
-    return ProcessPoolExecutor(workers, mp_context=context)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=bound_memory, initargs=(limits.max_memory_gib,))
 
 
 def _read_alone(task: Task) -> list[dict[str, Any]]:
-    with _pool(1) as pool:
+    with _pool(1, task.limits) as pool:
         try:
             pool.submit(int).result()
         except BrokenProcessPool:  # not the file's fault: without this, every file would be called unreadable
@@ -416,13 +464,20 @@ def _read_alone(task: Task) -> list[dict[str, Any]]:
                 "(a script from standard input cannot)."
             ) from None
         try:
-            return pool.submit(read_rows, task).result()
+            began = time.monotonic()
+            return pool.submit(_in_time, read_rows, task).result()
         except BrokenProcessPool:
             refusal = BadInput(
                 "unreadable",
                 "Decoding the file ended its process; a whole, standard file was expected: export it again, "
                 "uncompressed if possible.",
             )
+            if time.monotonic() - began >= task.limits.max_seconds:
+                refusal = BadInput(
+                    "too_large",
+                    f"Reading the file took more than {task.limits.max_seconds:g} s; a file that is read in less was "
+                    "expected: raise `limits.max_seconds` if this is meant.",
+                )
             return [_base(task) | _refused(refusal)]
 
 

@@ -21,7 +21,8 @@ from covidpipe.io.sources import image_root
 from covidpipe.io.store import INDEX, open_store
 from covidpipe.quantify.patients import Patients
 from covidpipe.report import overlays, page
-from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, METRICS_SUMMARY, RELIABILITY
+from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, METRICS_SUMMARY, RELIABILITY, SUMMARY
+from covidpipe.sealed import place
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ def _picture(
         return missing("no lung was found to crop it to.")
     try:
         image = read_image(
-            root / source["path"],
+            place(root, source["path"]),
             source["frame"],
             modality=source["modality"],
             intensity=source["intensity"],

@@ -25,6 +25,7 @@ from covidpipe.metrics.segmentation import dice_of_counts, overlap
 from covidpipe.provenance import run_record
 from covidpipe.quantify import infection_percent
 from covidpipe.schemas import IMAGES, INFECTION, METRICS_IMAGES, METRICS_SUMMARY
+from covidpipe.sealed import place
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ def read_truth(root: Path, row: dict[str, Any]) -> Truth:
     for name in MASKS:
         path = row[f"{name}_mask_path"]
         try:
-            drawn[name] = None if path is None else read_mask(root / path, row["frame"], row["orientation"])
+            drawn[name] = None if path is None else read_mask(place(root, path), row["frame"], row["orientation"])
         except BadInput as error:
             raise BadTable(
                 f"Image {row['image_id']}: wanted its {name} mask, as at ingest, but: {error.sentence} If the files "

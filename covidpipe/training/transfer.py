@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 
 from covidpipe.errors import CovidpipeError
+from covidpipe.io.files import check_weights, read_json
 from covidpipe.registry import PARTS
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,9 @@ def start_from(model: keras.Model, weights: Path) -> list[str]:
     """
     if not weights.is_file():
         raise CovidpipeError(f"{weights}: wanted the network to start from, found no such file. Train it first.")
+    record = weights.parent / "run.json"
+    if record.is_file():
+        check_weights(weights, read_json(record)["weights_sha256"], "Train it again.")
     parent = keras.saving.load_model(weights, compile=False, safe_mode=True)
     theirs = {weight.path: weight for weight in parent.weights}
     new: list[str] = []

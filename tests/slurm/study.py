@@ -71,6 +71,7 @@ class Study:
             "PYTHONPATH": str(ROOT),  # this code and no other, wherever the environment was installed from
         }  # fmt: skip
         self.environment.pop("COVIDPIPE_LARGEST", None)
+        (folder / "id.key").touch(0o600)
         (folder / "id.key").write_text("0" * 64)
         self.profile(**profile)
 

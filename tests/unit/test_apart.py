@@ -18,6 +18,7 @@ from covidpipe.config import Config
 from covidpipe.errors import BadTable, PatientLeak
 from covidpipe.io.files import read_frame, write_table
 from covidpipe.schemas import IMAGES, SPLIT
+from covidpipe.sealed import seal, unseal
 from covidpipe.stages import apart, duplicates, ingest, split
 
 PATIENTS, SLICES, FOLDS = 6, 2, 3
@@ -79,13 +80,13 @@ class Study:
 
     def image_id(self, source: str, file: str) -> str:
         table = read_frame(paths.images(self.config, source), IMAGES)
-        return table.loc[table["path"] == file, "image_id"].item()
+        return table.loc[table["path"] == seal(file), "image_id"].item()
 
     def folds(self, protocol: str = "grouped") -> dict[str, int]:
         """Fold by file name."""
         images = read_frame(paths.images(self.config, "phantom-ct"), IMAGES)
         table = images.merge(read_frame(paths.split(self.config, "phantom-ct", protocol), SPLIT), on="image_id")
-        return dict(zip(table["path"], table["fold"].astype(int), strict=True))
+        return dict(zip(table["path"].map(unseal), table["fold"].astype(int), strict=True))
 
     def move(self, file: str, fold: int) -> None:
         """Put one image of the split into another fold, by hand."""

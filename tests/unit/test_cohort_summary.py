@@ -21,6 +21,7 @@ from covidpipe.quantify.cohort import Description, Group, describe
 from covidpipe.quantify.disclosure import hidden_cells, hidden_in_line
 from covidpipe.registry import SEVERITY
 from covidpipe.schemas import IMAGES, INFECTION, SUMMARY
+from covidpipe.sealed import seal
 from covidpipe.stages import collect
 
 
@@ -203,7 +204,7 @@ def test_patients_are_hashed_as_their_images_are(tmp_path):
         keyed_hash("patient", "H", "P2", key=key): ("M", None),
     }
     by_path = read_covariates(covariates(tmp_path / "p.csv", "path,wave\na/1.png,first\n"), key)
-    assert (by_path.of_path, by_path.of_patient) == ({"a/1.png": ("first",)}, {})
+    assert (by_path.of_path, by_path.of_patient) == ({seal("a/1.png", key): ("first",)}, {})
 
 
 @pytest.mark.parametrize(

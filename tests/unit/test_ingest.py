@@ -23,6 +23,7 @@ from covidpipe.io.sources import image_root, read_list, walk
 from covidpipe.provenance import id_key, keyed_hash
 from covidpipe.records import ImageRecord
 from covidpipe.schemas import IMAGES
+from covidpipe.sealed import place, unseal
 from covidpipe.stages import ingest
 
 
@@ -107,9 +108,9 @@ def test_an_archive_and_a_single_file(folder, tmp_path):
         out = tmp_path / name / "images.parquet"
         ingest.run(config, name, out)
         table = read_table(out, IMAGES)
-        assert sorted(table["path"].to_pylist()) == paths
+        assert sorted(map(unseal, table["path"].to_pylist())) == paths
         root = image_root(config.source_root(name), out.parent / "unpacked")
-        assert all((root / path).is_file() for path in paths)
+        assert all(place(root, path).is_file() for path in table["path"].to_pylist())
 
 
 def test_a_list_says_what_it_knows(folder):
@@ -128,8 +129,8 @@ def test_lists_of_plain_paths_and_wrong_lists(tmp_path):
     for text, words in (
         ("", "the list is empty"),
         ("name\nx\n", "wanted a column `path` or `file`, found name"),
-        ("path,modality\nx,mr\n", "row 2: modality `mr`; it can be ct or xr"),
-        ("path,slice_index\nx,-1\n", "row 2: slice_index `-1`"),
+        ("path,modality\nx,mr\n", "row 2: an unknown modality; it can be ct or xr"),
+        ("path,slice_index\nx,-1\n", "row 2: slice_index is no whole number"),
     ):
         (tmp_path / "list.csv").write_text(text)
         with pytest.raises(BadConfig, match=words):

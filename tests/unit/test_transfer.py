@@ -82,7 +82,8 @@ def test_a_study_trains_a_network_from_another(tmp_path):
     first = build("cov_raseg", (SIZE, SIZE, 1), 2, width=0.05)
     parent.mkdir(parents=True)
     save_model(first, parent / "model.keras")
-    write_json(parent / "run.json", {"images": {"i01": "train", "i02": "test", "elsewhere": "validation"}})
+    images = {"i01": "train", "i02": "test", "elsewhere": "validation"}
+    write_json(parent / "run.json", {"images": images, "weights_sha256": file_sha256(parent / "model.keras")})
     study.train(child)
     record = read_json(child / "run.json")
     assert record["parent"] == {"name": "first", "weights_sha256": file_sha256(parent / "model.keras")}

@@ -15,6 +15,7 @@ import numpy as np
 from covidpipe.config import Config
 from covidpipe.io.files import file_sha256, write_json, write_table
 from covidpipe.schemas import IMAGES
+from covidpipe.sealed import seal
 
 SIZE = 96
 SCREEN = 173.8  # the healthy image has a mean of 172.7, the ill one of 175.0
@@ -57,7 +58,7 @@ def write_images(folder: Path) -> Path:
                 "modality_source": "declared",
                 "intensity": "radiograph" if is_xray else "windowed_8bit",
                 "format": "png",
-                "path": f"ct/{image_id}.png",
+                "path": seal(f"ct/{image_id}.png"),
                 "frame": 0,
                 "rows": SIZE,
                 "columns": SIZE,

@@ -9,6 +9,7 @@ from snakemake.logging import logger
 
 from covidpipe import paths, workflow as jobs
 from covidpipe.cluster import slurm, watch
+from covidpipe.cores import private_files
 from covidpipe.errors import CovidpipeError
 from covidpipe.registry import (
     DATASETS,
@@ -28,6 +29,7 @@ try:
 except CovidpipeError as error:
     raise WorkflowError(str(error)) from None
 
+private_files()
 RESULTS = Path(STUDY.results)
 CONFIG_FILE = str(paths.config_file(STUDY))
 LARGEST = slurm.largest()
