@@ -34,6 +34,10 @@ class BadWeights(CovidpipeError):
     """Weights to start from that are missing, damaged, or those of another network."""
 
 
+class BadDownload(CovidpipeError):
+    """A file that cannot be had from where it is, or is another one than was wanted."""
+
+
 class PatientLeak(CovidpipeError):
     """A patient, or a copy of an image, stands in two parts of a split."""
 

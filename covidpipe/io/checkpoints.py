@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import http.client
 import logging
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Collection
 from pathlib import Path
 
-from covidpipe.errors import BadWeights
+from covidpipe.errors import BadDownload, BadWeights
+from covidpipe.io.download import check_sum
+from covidpipe.io.download import download as download_from
 from covidpipe.io.files import file_sha256, replacing
 
 log = logging.getLogger(__name__)
 
 LARGEST = 2**30  # bytes; the largest of them, VGG-19, has 80 million
-TIMEOUT = 60.0  # seconds without an answer
-PIECE = 2**20
 
 
 def default_folder() -> Path:
@@ -82,68 +77,15 @@ def obtain(
         log.info("downloading the ImageNet weights of %s from %s", network, url)
         try:
             with replacing(path) as partial:
-                _download(url, partial, schemes, largest)
-                _check(partial, checksum)
-        except (BadWeights, OSError, http.client.HTTPException, ValueError) as error:
-            raise BadWeights(f"{wanted}; the download failed: {_reason(error)}. {remedy}") from None
+                download_from(url, partial, largest=largest, schemes=schemes)
+                check_sum(partial, checksum)
+        except BadDownload as error:
+            raise BadWeights(f"{wanted}; the download failed: {error}. {remedy}") from None
     try:
-        _check(path, checksum)
-    except BadWeights as error:
+        check_sum(path, checksum)
+    except BadDownload as error:
         raise BadWeights(
             f"{path}: wanted the ImageNet weights of `{network}`, and {error}. Delete it to have it downloaded again "
             f"(from {url}), or give its own checksum under `pretrained.files.{network}`."
         ) from None
     return path, file_sha256(path)
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to allowed schemes only: https stays https."""
-
-    def __init__(self, schemes: Collection[str]):
-        self.schemes = schemes
-
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
-        _check_scheme(newurl, self.schemes)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _check_scheme(url: str, schemes: Collection[str]) -> None:
-    scheme = url.partition(":")[0].lower()
-    if scheme not in schemes:
-        raise BadWeights(f"it would come by `{scheme}`, and only {' or '.join(schemes)} is trusted")
-
-
-def _download(url: str, path: Path, schemes: Collection[str], largest: int) -> None:
-    _check_scheme(url, schemes)
-    request = urllib.request.Request(url, headers={"User-Agent": "covidpipe"})
-    with (
-        contextlib.closing(urllib.request.build_opener(_Redirects(schemes)).open(request, timeout=TIMEOUT)) as answer,
-        path.open("wb") as target,
-    ):
-        expected = int(answer.headers.get("Content-Length") or -1)
-        received = 0
-        while piece := answer.read(PIECE):
-            received += len(piece)
-            if received > largest:
-                raise BadWeights(f"it is larger than {largest:,} bytes")
-            target.write(piece)
-    if expected >= 0 and received != expected:
-        raise BadWeights(f"it broke off after {received:,} of {expected:,} bytes")
-
-
-def _check(path: Path, checksum: str | None) -> None:
-    if checksum is None:
-        return
-    kind, _, wanted = checksum.partition(":")
-    with path.open("rb") as handle:
-        found = hashlib.file_digest(handle, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
-    if not found.startswith(wanted):
-        raise BadWeights(f"its {kind} is {found}, not {wanted}")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"the server answers {error.code} {error.reason}"
-    if isinstance(error, urllib.error.URLError):
-        return str(error.reason)
-    return str(error) or type(error).__name__
