@@ -401,6 +401,10 @@ class Limits(Section):
     max_pixels: int = Field(100_000_000, ge=1, description="pixels of one frame")
     max_frames: int = Field(5_000, ge=1, description="frames of one file")
     max_unpacked_gib: float = Field(100.0, gt=0, description="size of an archive's content")
+    max_unpacked_files: int = Field(5_000_000, ge=1, description="files of an archive")
+    max_file_gib: float = Field(16.0, gt=0, description="size of one file")
+    max_memory_gib: float = Field(8.0, gt=0, description="memory that reading one file may take")
+    max_seconds: float = Field(300.0, gt=0, description="time that reading one file may take")
 
 
 class Config(Section):
@@ -414,10 +418,6 @@ class Config(Section):
         default_factory=dict, description="folders of declared datasets that lie elsewhere, by name"
     )
     phantoms: dict[str, Phantoms] = Field(default_factory=dict, description="synthetic patients to make, by name")
-    max_unpacked_files: int = Field(5_000_000, ge=1, description="files of an archive")
-    max_file_gib: float = Field(16.0, gt=0, description="size of one file")
-    max_memory_gib: float = Field(8.0, gt=0, description="memory that reading one file may take")
-    max_seconds: float = Field(300.0, gt=0, description="time that reading one file may take")
     cohorts: dict[str, Cohort] = Field(default_factory=dict, description="images to be quantified, by name")
     methods: list[str] = Field(["khan2020", "alom2020"], description="how images are quantified")
     segment: Literal["positives", "all"] = Field(

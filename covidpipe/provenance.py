@@ -208,13 +208,13 @@ def device_name() -> str:
     return ", ".join(f"{names.count(name)} x {name}" for name in sorted(set(names)))
 
 
-def id_key() -> bytes:
 def id_key_file() -> Path:
     """Where the key for identifiers is, or will be."""
     config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return Path(os.environ.get("COVIDPIPE_ID_KEY") or config_home / "covidpipe" / "id.key")
 
 
+def id_key() -> bytes:
     """The secret that turns identifiers into hashes; made on first use, readable by its owner only.
 
     ``COVIDPIPE_ID_KEY`` names the file; the default is ``covidpipe/id.key`` in the user's config folder. The same key
@@ -231,18 +231,18 @@ def id_key_file() -> Path:
                 os.link(partial, path)
             partial.unlink()
         key = path.read_bytes()
-    except OSError as error:
         open_to = stat.S_IMODE(path.stat().st_mode) & 0o077
+    except OSError as error:
         raise BadConfig(
             f"The key for identifiers cannot be read or made at {path}: {error.strerror}. "
             "Set COVIDPIPE_ID_KEY to a file in a folder you can write."
         ) from None
-    if len(key) < 16:
     if open_to:
         raise BadConfig(
             f"The key for identifiers at {path} can be read by others than its owner, who could then try names against "
             f"the hashes: `chmod 600 {shlex.quote(str(path))}`."
         )
+    if len(key) < 16:
         raise BadConfig(f"The key for identifiers at {path} is shorter than 16 bytes: delete it to make a new one.")
     return key
 

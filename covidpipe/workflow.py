@@ -212,6 +212,7 @@ def listing(root: Path) -> str:
     """Hash of the names, sizes and times of the files below `root`: moves when images come, go or change."""
     found = []
     todo = [root] if root.exists() else []
+    entered: set[tuple[int, int]] = set()  # folders that link to each other would be walked for ever
     while todo:
         path = todo.pop()
         with contextlib.suppress(OSError):  # gone, or not ours to read, since it was listed: ingest tells
@@ -239,7 +240,6 @@ def _modules_by_name(config: Config, stage: str, given: Mapping[str, str]) -> se
     if stage == "predict":
         roles = cohort_roles(config, cohort_at(config, given["cohort_out"]))
         return _modules_of(config, [wanted for tasks in roles.values() for wanted in tasks.values()])
-    entered: set[tuple[int, int]] = set()  # folders that link to each other would be walked for ever
     if stage == "reference":
         tasks = config.models[given["modality"]].model_dump()  # type: ignore[index]
         return _modules_of(config, [wanted for wanted in tasks.values() if wanted is not None])
@@ -311,7 +311,6 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
             **common,
             "roles": cohort_roles(config, cohort),
             "root": seal(str(config.source_root(cohort))),
-            "level": config.intervals.level,
             **{key: plain[key] for key in ("segment", "harmonize", "threshold", "shard_images")},
         }
     if stage == "quantify":
@@ -319,6 +318,7 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
             **common,
             "roles": cohort_roles(config, cohort),
             "root": seal(str(config.source_root(cohort))),
+            "level": config.intervals.level,
             **{key: plain[key] for key in ("shard_images", "tissue", "segment", "harmonize", "threshold")},
         }
     if stage == "report":
