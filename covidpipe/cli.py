@@ -165,8 +165,28 @@ def _user_commands(commands: Any) -> None:
     command = _add(commands, "models", _models, "list the networks", "covidpipe models --json")
     command.add_argument("--json", action="store_true")
 
-    command = _add(commands, "datasets", _datasets, "list the declared datasets and whether they are found")
+    command = _add(
+        commands,
+        "datasets",
+        _datasets,
+        "list the datasets of the papers and of covidpipe, where they are had and what is present",
+        "covidpipe datasets --json",
+    )
     command.add_argument("--config", type=Path, help="config whose `data` and `datasets` are looked at")
+    command.add_argument("--json", action="store_true")
+    command.add_argument(
+        "--missing", action="store_true", help="only those that --config needs and that are not there; status 3 if any"
+    )
+
+    command = _add(
+        commands,
+        "fetch",
+        _fetch,
+        "download a public dataset (resumed, checked), or say the steps where an account is needed",
+        "covidpipe fetch coronacases --out downloads/coronacases",
+    )
+    command.add_argument("name", help="a dataset of config/datasets.yaml")
+    command.add_argument("--out", type=Path, help="folder of the files (default: downloads/NAME)")
 
     command = _add(commands, "codebook", _codebook, "tell what every column of infection.parquet means")
     of_table(command)
@@ -382,12 +402,45 @@ def _models(given: argparse.Namespace) -> None:
 
 def _datasets(given: argparse.Namespace) -> None:
     from covidpipe.config import Config, load
+    from covidpipe.datasets.public import declared, missing, overview
 
     config = Config() if given.config is None else load(given.config)
-    for spec in DATASETS.values():
-        root = config.source_root(spec.name)
-        print(f"{spec.name:<12} {spec.modality}  {root} ({'found' if root.exists() else 'not there'})")
-        print(f"{'':<14}{spec.text}\n{'':<14}tells: {', '.join(spec.truth)}; licence: {spec.licence}")
+    if given.missing:
+        wanted = missing(config, declared())
+        if wanted:
+            raise CovidpipeError("these datasets are not there:\n\n" + "\n\n".join(wanted))
+        return
+    rows = overview(config, declared())
+    if given.json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    for row in rows:
+        where = f"{row['folder']} ({'found' if row['present'] else 'not there'})" if row["readable"] else "no reader"
+        print(f"{row['name']:<16} {row['modality'] or '':<3} {where}")
+        tells = f"tells: {', '.join(row['truth'])}; " if row["truth"] else ""
+        print(f"{'':<4}{row['text']}\n{'':<4}{tells}licence: {row['licence']}")
+        if row["papers"]:
+            print(f"{'':<4}{', '.join(row['papers'])}: {', '.join(row['used_for'])}; {row['size']}")
+        for origin in row["origins"]:
+            print(f"{'':<4}{origin}")
+
+
+def _fetch(given: argparse.Namespace) -> None:
+    from covidpipe.datasets.public import declared
+    from covidpipe.errors import choose
+    from covidpipe.io.fetch import fetch
+
+    sets = declared()
+    wanted = sets[choose(given.name, sets, "public dataset")]
+    folder = given.out or Path("downloads") / given.name
+    print(f"{given.name}: {wanted.text}\nlicence: {wanted.licence}; {wanted.size}; {', '.join(wanted.origins())}")
+    for line in fetch(given.name, wanted, folder):
+        print(line)
+    if wanted.steps:
+        heading = "What is left to do" if wanted.files else "covidpipe cannot download it; the steps"
+        print(f"{heading} (covidpipe reads: {wanted.layout}):")
+        for number, step in enumerate(wanted.steps, start=1):
+            print(f"  {number}. {step}")
 
 
 def _codebook(given: argparse.Namespace) -> None:

@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 
 Masks = tuple[np.ndarray, np.ndarray]
 
-
 EXAMPLES = 3  # pictures of each quality flag
+
 
 def run(
     config: Config,
@@ -39,8 +39,8 @@ def run(
     masks: Sequence[Path],
     out: Path,
     metrics: Sequence[Path] = (),
-) -> None:
     summary: Path | None = None,
+) -> None:
     """Write the report of a cohort.
 
     Parameters
@@ -57,9 +57,9 @@ def run(
         The HTML file.
     metrics : sequence of Path
         Folders with a summary.parquet: measurements against truth to be shown.
-
     summary : Path, optional
         Table `summary` of the cohort: quantiles and classes with their intervals.
+
     Raises
     ------
     BadTable
