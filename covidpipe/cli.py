@@ -137,6 +137,30 @@ def _user_commands(commands: Any) -> None:
     command.add_argument("--modality", choices=MODALITIES)
     command.add_argument("--json", action="store_true")
 
+    command = _add(
+        commands,
+        "init",
+        _init,
+        "write a commented config to begin a study with; asks for what is not said",
+        "covidpipe init winter --images scans/ --modality ct --machine slurm",
+    )
+    command.add_argument("study", help="name of the study, and of its cohort")
+    command.add_argument("--images", type=Path, help="folder, .zip, .tar.gz, single file, or .csv/.txt list of files")
+    command.add_argument("--modality", choices=MODALITIES, help="what all images are (default: header, else a guess)")
+    command.add_argument("--method", action="append", choices=METHODS, help="may be repeated (default: all that fit)")
+    command.add_argument("--machine", choices=("local", "slurm"), help="where it will run (default: local)")
+    command.add_argument("--out", type=Path, help="the config (default: STUDY.yaml, in config/ if there is one)")
+    command.add_argument("--force", action="store_true", help="replace a config that is there")
+
+    command = _add(
+        commands,
+        "doctor",
+        _doctor,
+        "tell what this machine can do, and what to change",
+        "covidpipe doctor --json",
+    )
+    command.add_argument("--json", action="store_true")
+
     command = _add(commands, "show", _show, "print the head and the errors of a study's tables, and where they are")
     command.add_argument("--config", type=Path, required=True)
 
@@ -356,6 +380,26 @@ def _check(given: argparse.Namespace) -> None:
         said = f"{row['modality']}, {row['rows']}x{row['columns']}" if row["accepted"] else row["sentence"]
         print(f"{word}  {row['path']}{frame}: {said}")
     print(f"{sum(row['accepted'] for row in rows)} of {len(rows)} images would be quantified.")
+
+
+def _init(given: argparse.Namespace) -> None:
+    from covidpipe.study import init
+
+    init.run(
+        given.study,
+        images=given.images,
+        modality=given.modality,
+        methods=given.method,
+        machine=given.machine,
+        out=given.out,
+        force=given.force,
+    )
+
+
+def _doctor(given: argparse.Namespace) -> None:
+    from covidpipe.study import doctor
+
+    doctor.run(as_json=given.json)
 
 
 def _show(given: argparse.Namespace) -> None:
