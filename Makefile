@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 ONE_CORE := $(foreach rule,phantoms ingest harmonize wavelet train_model evaluate_model predict,$(rule)=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slurm check check-models check-backends check-authors bench weights lock clean
+.PHONY: help env demo test test-slurm check check-models check-backends check-authors bench weights intervals lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}'
@@ -77,6 +77,13 @@ weights: env ## train the small networks that ship with the package, from the re
 		snakemake evaluate --profile workflow/profiles/local --configfile config/$$study.yaml || exit 1; \
 		covidpipe ship --config config/$$study.yaml --out covidpipe/weights || exit 1; \
 	done
+
+# Snakemake reads the images only if that is not done.
+intervals: env ## measure how far the weights that ship are off, for intervals; their cards tell the coverage (3 minutes)
+	@snakemake --profile workflow/profiles/local --configfile config/config.yaml --quiet all \
+		$(foreach name,$(CALIBRATION),results/ingest/$(name)/images.parquet)
+	@covidpipe conformal ct $(CALIBRATION) --config config/config.yaml --out covidpipe/weights/conformal-ct.json \
+		--cards covidpipe/weights
 
 lock: ## write envs/*.lock anew from pyproject.toml (needs uv)
 	@command -v uv > /dev/null || { echo "make lock needs uv: python3 -m pip install uv"; exit 1; }

@@ -23,6 +23,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/leakage.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/reference.smk"
+include: "workflow/rules/conformal.smk"
 include: "workflow/rules/quantify.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
@@ -61,6 +62,7 @@ rule evaluate:
     input:
         all_metrics(),
         all_references(),
+        all_calibrations(),
 
 
 rule leakage:

@@ -328,9 +328,14 @@ def _stage_commands(commands: Any) -> None:
     )
     command.add_argument("--shard", type=int, required=True)
     command.add_argument("--references", type=Path, nargs="*", default=[])
+    command.add_argument("--calibrations", type=Path, nargs="*", default=[])
     command = stage("reference", _reference, "what the methods find in lesion-free images", "--config", "--out")
     command.add_argument("modality", choices=MODALITIES)
     command.add_argument("datasets", nargs="+", choices=DATASETS, metavar="DATASET")
+    command = stage("conformal", _conformal, "how far the methods are off, for intervals", "--config", "--out")
+    command.add_argument("modality", choices=MODALITIES)
+    command.add_argument("sources", nargs="+", metavar="SOURCE", help="data sets or cohorts with true masks")
+    command.add_argument("--cards", type=Path, help="folder of model folders whose cards are to tell the coverage")
     command = stage("collect", _collect, "one table of all shards", "cohort", "--config", "--images", "--out")
     command.add_argument(
         "shards", type=Path, nargs="+", metavar="SHARDS", help="the shards' tables in their order, or the folder of all"
@@ -686,13 +691,21 @@ def _quantify(given: argparse.Namespace) -> None:
     config, cohort = _cohort_of(given)
     from covidpipe.stages import quantify
 
-    quantify.run(config, cohort, given.images, given.masks, given.shard, given.out, given.references)
+    quantify.run(
+        config, cohort, given.images, given.masks, given.shard, given.out, given.references, given.calibrations
+    )
 
 
 def _reference(given: argparse.Namespace) -> None:
     from covidpipe.stages import reference
 
     reference.run(_load(given), given.modality, given.datasets, given.out)
+
+
+def _conformal(given: argparse.Namespace) -> None:
+    from covidpipe.stages import conformal
+
+    conformal.run(_load(given), given.modality, given.sources, given.out, given.cards)
 
 
 def _collect(given: argparse.Namespace) -> None:

@@ -370,6 +370,19 @@ def _published_weights() -> dict[str, WeightsFile]:
     return {name: WeightsFile(file=b.file, url=b.url, checksum=b.checksum) for name, b in BACKBONES.items()}
 
 
+class Intervals(Section):
+    """How far infection_percent may be from the radiologists': infection_percent_low and _high; docs/intervals.md."""
+
+    level: float = Field(
+        0.9, gt=0, lt=1, description="share of new patients, of one image each, that they hold the truth of"
+    )
+    sources: list[str] = Field(
+        [],
+        description="cohorts with true masks, new to the networks, whose errors count beside those of the networks' "
+        "own held-out patients",
+    )
+
+
 class Pretrained(Section):
     """ImageNet weights, for the regime `fine_tuned`."""
 
@@ -435,6 +448,7 @@ class Config(Section):
     threshold: Threshold = Field(default_factory=Threshold)
     tissue: Tissue = Field(default_factory=Tissue)
     summary: Summary = Field(default_factory=Summary)
+    intervals: Intervals = Field(default_factory=Intervals)
     pretrained: Pretrained = Field(default_factory=Pretrained)
     limits: Limits = Field(default_factory=Limits)
     folds: int = Field(5, ge=2, description="folds of every split")
@@ -479,6 +493,13 @@ class Config(Section):
             if recipe.fold >= self.folds:
                 raise ValueError(f"training `{name}`: fold {recipe.fold} of {self.folds} folds (they count from 0)")
             self._check_start(name)
+        for name in self.intervals.sources:
+            dataset = self.cohorts[name].dataset if name in self.cohorts else None
+            if dataset is None or not {"lung_mask", "infection_mask"} <= set(DATASETS[dataset].truth):
+                raise ValueError(
+                    f"intervals.sources: wanted a name under `cohorts` with a `dataset` that has lung and infection "
+                    f"masks, found `{name}`.{did_you_mean(name, self.cohorts)}"
+                )
         by_path: dict[tuple, str] = {}
         for name, recipe in self.training.items():
             other = by_path.setdefault(model_key(recipe), name)

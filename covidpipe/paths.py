@@ -89,6 +89,11 @@ def reference(config: Config, modality: str) -> Path:
     return Path(config.results) / "references" / config.study / f"{modality}.json"
 
 
+def conformal(config: Config, modality: str) -> Path:
+    """How far the study's methods were from the truth, on held-out patients of a modality."""
+    return Path(config.results) / "conformal" / config.study / f"{modality}.json"
+
+
 def cohort(config: Config, name: str) -> Path:
     """Folder of a cohort's tables, shards and report."""
     own = config.cohorts[name].out

@@ -54,6 +54,7 @@ STAGE_TABLES: dict[str, tuple[str, ...]] = {
     "evaluate": ("metrics_images", "metrics_summary", "reliability"),
     "predict": ("mask_index",),
     "reference": (),
+    "conformal": (),
     "quantify": ("infection",),
     "collect": ("infection", "patients", "rejected", "summary"),
     "score": ("metrics_images", "metrics_summary"),

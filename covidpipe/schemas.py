@@ -19,7 +19,7 @@ from covidpipe.errors import BadTable
 from covidpipe.registry import SEVERITY
 
 INF = float("inf")
-SCHEMA_VERSION = "1.2.0"
+SCHEMA_VERSION = "1.3.0"
 
 # Why an image is rejected (no percentage is told), or flagged (told with a warning). One sentence each for the
 # codebook; the row's own sentence says what was found in that very file.
@@ -444,18 +444,18 @@ INFECTION = TableSpec(
         Column(
             "infection_percent_low",
             pa.float64(),
-            "Lower end of the prediction interval of infection_percent.",
+            "Lower end of the prediction interval: where radiologists' infection_percent of this image would lie.",
             "%",
             (0, 100),
-            null_means="no interval was calibrated",
+            null_means="there is no interval; see interval_status",
         ),
         Column(
             "infection_percent_high",
             pa.float64(),
-            "Upper end of the prediction interval of infection_percent.",
+            "Upper end of the prediction interval: where radiologists' infection_percent of this image would lie.",
             "%",
             (0, 100),
-            null_means="no interval was calibrated",
+            null_means="there is no interval; see interval_status",
         ),
         Column(
             "left_lung_percent",
@@ -553,6 +553,31 @@ INFECTION = TableSpec(
             "px",
             (0, INF),
             null_means="taken from the side, or rejected",
+        ),
+        Column(
+            "interval_status",
+            _string,
+            "calibrated: the interval was told; too_few_patients: it is 0 to 100, because the method's error was "
+            "measured on fewer patients than interval_level needs; not_calibrated: it was not measured for these "
+            "networks and settings, and there is no interval.",
+            values=("calibrated", "too_few_patients", "not_calibrated"),
+            null_means="infection_percent is null",
+        ),
+        Column(
+            "interval_level",
+            pa.float64(),
+            "Share of new patients, of one image each, whose interval holds the radiologists' percentage at least, if "
+            "they are like those whom the error was measured on.",
+            "%",
+            (0, 100),
+            null_means="there is no interval; see interval_status",
+        ),
+        Column(
+            "interval_patients",
+            pa.int32(),
+            "Patients whom the error behind the interval was measured on.",
+            between=(0, INF),
+            null_means="there is no interval; see interval_status",
         ),
     ),
 )

@@ -148,6 +148,31 @@ def cohort_references(config: Config, cohort: str) -> list[Path]:
     return files
 
 
+def calibration_sources(config: Config, modality: str) -> list[str]:
+    """Data sets and cohorts of a modality whose true masks tell how far a study's methods are off."""
+    own = [name for name in reference_datasets(config, modality) if _tells_percentages(name)]
+    of_modality = [
+        name for name in config.intervals.sources if DATASETS[config.cohorts[name].dataset or ""].modality == modality
+    ]
+    return [*own, *(name for name in dict.fromkeys(of_modality) if name not in own)]
+
+
+def _tells_percentages(dataset: str) -> bool:
+    return {"lung_mask", "infection_mask"} <= set(DATASETS[dataset].truth)
+
+
+def cohort_calibrations(config: Config, cohort: str) -> list[Path]:
+    """How far the cohort's methods were from the truth: the study's own file, or the one that is shipped."""
+    files = []
+    for modality in cohort_roles(config, cohort):
+        shipped_file = PACKAGE / "weights" / f"conformal-{modality}.json"
+        if calibration_sources(config, modality):
+            files.append(paths.conformal(config, modality))
+        elif not reference_datasets(config, modality) and shipped_file.exists():
+            files.append(shipped_file)
+    return files
+
+
 def line(config: Config, recipe: str) -> list[str]:
     """A recipe, the one whose weights it starts from, and so on: all that its network has learned from."""
     names = [recipe]
@@ -240,7 +265,7 @@ def _modules_by_name(config: Config, stage: str, given: Mapping[str, str]) -> se
     if stage == "predict":
         roles = cohort_roles(config, cohort_at(config, given["cohort_out"]))
         return _modules_of(config, [wanted for tasks in roles.values() for wanted in tasks.values()])
-    if stage == "reference":
+    if stage in ("reference", "conformal"):
         tasks = config.models[given["modality"]].model_dump()  # type: ignore[index]
         return _modules_of(config, [wanted for wanted in tasks.values() if wanted is not None])
     return set()
@@ -304,6 +329,10 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
     if stage == "reference":
         roles = config.models[given["modality"]].model_dump()  # type: ignore[index]
         return {"roles": roles, **{key: plain[key] for key in ("segment", "harmonize", "threshold", "seed")}}
+    if stage == "conformal":
+        roles = config.models[given["modality"]].model_dump()  # type: ignore[index]
+        keys = ("segment", "harmonize", "threshold", "seed", "intervals")
+        return {"roles": roles, **{key: plain[key] for key in keys}}
     cohort = given["name"] if stage == "score" else cohort_at(config, given["cohort_out"])
     common = {"cohort": cohort, "methods": config.cohort_methods(cohort)}
     if stage == "predict":

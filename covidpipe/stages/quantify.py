@@ -18,6 +18,7 @@ from covidpipe.io.masks import native_masks
 from covidpipe.io.read import read_again
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import Store, open_store
+from covidpipe.quantify.conformal import Calibration, Intervals, calibrations_of, patients_needed
 from covidpipe.quantify.percentages import quantify_image, refusal, rejected
 from covidpipe.quantify.reference import Reference, deciding_settings, references_of
 from covidpipe.records import shard_rows
@@ -26,6 +27,7 @@ from covidpipe.schemas import IMAGES, INFECTION, SCHEMA_VERSION
 log = logging.getLogger(__name__)
 
 References = dict[tuple[str, str], list[Reference]]  # by modality and method
+Calibrations = dict[tuple[str, str], list[tuple[Calibration, Intervals]]]
 
 # Columns that are those of the image table, and of the mask index.
 OF_IMAGE = ("image_id", "patient_id", "study_id", "series_id", "slice_index", "modality", "source_sha256")
@@ -33,7 +35,14 @@ OF_INDEX = ("covid_probability", "covid_positive", "split", "classifier_id", "lu
 
 
 def run(
-    config: Config, cohort: str, images: Path, masks: Path, shard: int, out: Path, references: Sequence[Path] = ()
+    config: Config,
+    cohort: str,
+    images: Path,
+    masks: Path,
+    shard: int,
+    out: Path,
+    references: Sequence[Path] = (),
+    calibrations: Sequence[Path] = (),
 ) -> None:
     """Write the rows of one shard to `out`: every image, accepted or not, times every method of the cohort.
 
@@ -52,6 +61,8 @@ def run(
     out : Path
     references : sequence of Path
         What the methods find in lesion-free images; without, `reference_percentile` is null.
+    calibrations : sequence of Path
+        How far the methods are off; without, there are no intervals.
 
     Raises
     ------
@@ -62,7 +73,12 @@ def run(
     store = open_store(masks)
     root = image_root(config.source_root(cohort), images.parent / "unpacked")
     healthy = references_of(map(read_json, references))
-    measured = {(found["image_id"], found["method"]): found for found in _measure(store, rows, root, config, healthy)}
+    off = {
+        key: [(one, one.at(config.intervals.level)) for one in some]
+        for key, some in calibrations_of(map(read_json, calibrations)).items()
+    }
+    told_of = _measure(store, rows, root, config, healthy, off)
+    measured = {(found["image_id"], found["method"]): found for found in told_of}
     told = []
     for row in rows:
         for method in config.cohort_methods(cohort):
@@ -88,7 +104,7 @@ def run(
 
 
 def _measure(
-    store: Store, rows: list[dict[str, Any]], root: Path, config: Config, healthy: References
+    store: Store, rows: list[dict[str, Any]], root: Path, config: Config, healthy: References, off: Calibrations
 ) -> Iterator[dict[str, Any]]:
     """What the masks of a shard tell: columns of INFECTION, one dict for each entry of the store."""
     image = {row["image_id"]: row for row in rows}
@@ -112,7 +128,8 @@ def _measure(
             screened_negative="screened_negative" in entry["reasons"],
             warnings=(*(row["warnings"] or ()), *gone),
         )
-        yield told | found | {"reference_percentile": _percentile(found, entry, row, config, healthy)}
+        percentile = _percentile(found, entry, row, config, healthy)
+        yield told | found | {"reference_percentile": percentile} | _interval(found, entry, row, config, off)
 
 
 def _percentile(
@@ -126,6 +143,26 @@ def _percentile(
         if reference.fits(entry, settings):
             return reference.percentile(found["infection_percent"])
     return None
+
+
+def _interval(
+    found: dict[str, Any], entry: dict[str, Any], row: dict[str, Any], config: Config, off: Calibrations
+) -> dict[str, Any]:
+    """The columns of the interval, by how far the same networks with the same settings are off."""
+    if found["infection_percent"] is None:
+        return {}
+    settings, level = deciding_settings(config, entry["method"]), config.intervals.level
+    for calibration, intervals in off.get((row["modality"], entry["method"]), ()):
+        if calibration.fits(entry, settings):
+            low, high, patients = intervals.of(found["infection_percent"])
+            return {
+                "infection_percent_low": low,
+                "infection_percent_high": high,
+                "interval_status": "calibrated" if patients >= patients_needed(level) else "too_few_patients",
+                "interval_level": 100 * level,
+                "interval_patients": patients,
+            }
+    return {"interval_status": "not_calibrated"}
 
 
 def _hounsfield(root: Path, row: dict[str, Any]) -> tuple[np.ndarray | None, tuple[str, ...]]:

@@ -12,6 +12,8 @@ from covidpipe.metrics.nearness import COMPARED
 from covidpipe.training.card import model_card
 from covidpipe.training.checklist import Item, items
 
+INTERVALS = "## Prediction intervals"
+
 
 def full_card(
     record: dict[str, Any],
@@ -38,6 +40,61 @@ def full_card(
         sections.append(_calibration(record["recipe"].get("temperature", 1.0), summary, reliability))
     sections.append(_checklist(items(record, evaluation, summary)))
     return "\n".join(sections)
+
+
+def intervals_section(methods: Sequence[tuple[str, dict[str, Any]]]) -> str:
+    """The section of a card that tells how often prediction intervals held the truth.
+
+    Parameters
+    ----------
+    methods : sequence of (str, dict)
+        Methods that the network takes part in, with what `covidpipe conformal` wrote of each.
+
+    Returns
+    -------
+    str
+        Markdown, from `INTERVALS` to the end of the section.
+    """
+    rows = (
+        (
+            method,
+            f"the other {row['left_out']}s",
+            row["dataset"] or "all",
+            f"{100 * row['coverage']:.1f} %",
+            f"{100 * row['images_covered']:.1f} % ({100 * row['low']:.0f} to {100 * row['high']:.0f})",
+            f"{row['median_width']:.1f}",
+            f"{100 * row['unbounded']:.0f} %",
+            str(row["images"]),
+            str(row["patients"]),
+        )
+        for method, told in methods
+        for row in told["coverage"]
+    )
+    head = ("method", "made from", "judged", "of patients", "of images", "width", "0 to 100", "images", "patients")
+    levels = sorted({told["level"] for _, told in methods})
+    return f"""{INTERVALS}
+
+Of infection_percent, by the methods that this network is part of, at a level of \
+{", ".join(f"{100 * level:g} %" for level in levels)}. How often they held the radiologists' percentage, on patients \
+new to all networks and to what the intervals were made from. Of patients: each counts once. Of images: with the \
+95 % interval of that share. Width: the median, in points of infection_percent. 0 to 100: share of images whose \
+interval tells nothing, for want of patients.
+
+{_table(head, rows)}
+"""
+
+
+def with_intervals(card: str, section: str) -> str:
+    """A card with the section on intervals, in the place of an earlier one or at its end.
+
+    >>> with_intervals("# A\\n\\n## Prediction intervals\\n\\nold\\n\\n## B\\n", "## Prediction intervals\\n\\nnew\\n")
+    '# A\\n\\n## Prediction intervals\\n\\nnew\\n\\n## B\\n'
+    """
+    before, found, rest = card.partition(f"{INTERVALS}\n")
+    if not found:
+        return f"{card.rstrip()}\n\n{section}"
+    _, mark, after = rest.partition("\n## ")
+    return f"{before}{section}{mark}{after}"
 
 
 def _results(summary: Sequence[dict[str, Any]]) -> str:

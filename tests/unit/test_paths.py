@@ -72,7 +72,7 @@ def test_settings_move_with_what_matters_to_a_stage_only(demo):
         "cohort_out": str(paths.cohort(demo, "unseen_ct")),
     }
     stages = ("phantoms", "ingest", "split", "harmonize", "wavelet", "train", "evaluate", "predict", "quantify")
-    stages += ("reference", "collect", "score", "report")
+    stages += ("reference", "conformal", "collect", "score", "report")
 
     def moved(**update):
         other = demo.model_copy(update=update)
@@ -80,10 +80,12 @@ def test_settings_move_with_what_matters_to_a_stage_only(demo):
 
     assert moved(report_cases=1) == {"report"}
     assert moved(folds=7) == {"split", "train", "evaluate"}
-    # quantify compares them with those of the reference
-    assert moved(segment="all") == {"predict", "quantify", "reference"}
+    # quantify compares them with those of the reference and of the calibration
+    found_anew = {"predict", "quantify", "reference", "conformal"}
+    assert moved(segment="all") == found_anew
     assert moved(file_rows=9) == {"collect"}
-    assert moved(threshold=demo.threshold.model_copy(update={"offset": 1.0})) == {"predict", "quantify", "reference"}
+    assert moved(threshold=demo.threshold.model_copy(update={"offset": 1.0})) == found_anew
+    assert moved(intervals=demo.intervals.model_copy(update={"level": 0.8})) == {"quantify", "conformal"}
     assert moved(tissue=Tissue(consolidation_hu=(-200, 50))) == {"quantify"}
     assert moved(limits=demo.limits.model_copy(update={"max_frames": 1})) == {"ingest"}
 

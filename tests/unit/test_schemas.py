@@ -48,6 +48,11 @@ INFECTION_COLUMNS = [
     "infection_model_id",
     "pipeline_version",
     "schema_version",
+    "right_lung_px",
+    "left_lung_px",
+    "interval_status",
+    "interval_level",
+    "interval_patients",
 ]
 
 

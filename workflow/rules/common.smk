@@ -166,6 +166,36 @@ def all_references():
     ]
 
 
+def calibrations_of_cohort(wildcards):
+    return jobs.cohort_calibrations(STUDY, cohort_name(wildcards))
+
+
+def sources_of_calibration(wildcards):
+    return jobs.calibration_sources(STUDY, wildcards.modality)
+
+
+def images_of_calibration(wildcards):
+    """Image tables of the data sets and cohorts whose true masks tell how far the methods are off."""
+    return [paths.images(STUDY, name) for name in sources_of_calibration(wildcards)]
+
+
+def proofs_of_calibration(wildcards):
+    """That cohorts among them are new to the networks, if these are trained here."""
+    return [
+        paths.apart(STUDY, "cohorts", name)
+        for name in sources_of_calibration(wildcards)
+        if name in STUDY.cohorts and jobs.taught(STUDY, "cohorts", name)
+    ]
+
+
+def all_calibrations():
+    return [
+        paths.conformal(STUDY, modality)
+        for modality in STUDY.models
+        if jobs.calibration_sources(STUDY, modality)
+    ]
+
+
 def covariates_of_cohort(wildcards):
     """The CSV that a cohort's summary is cut by, if there is one."""
     file = STUDY.cohorts[cohort_name(wildcards)].covariates

@@ -7,6 +7,7 @@ rule quantify:
         masks="{cohort_out}/shards/{shard}/masks.zarr",
         index="{cohort_out}/shards/{shard}/index.parquet",
         references=references_of_cohort,
+        calibrations=calibrations_of_cohort,
     output:
         table="{cohort_out}/shards/{shard}/infection.parquet",
     log:
@@ -30,7 +31,7 @@ rule quantify:
     shell:
         "covidpipe quantify {params.cohort} --config {params.config_file:q} --images {input.images:q} "
         "--masks {params.masks:q} --shard {wildcards.shard} --out {output.table:q} "
-        "--references {input.references:q} > {log:q} 2>&1"
+        "--references {input.references:q} --calibrations {input.calibrations:q} > {log:q} 2>&1"
 
 
 rule collect:
