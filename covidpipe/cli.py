@@ -161,8 +161,18 @@ def _user_commands(commands: Any) -> None:
     )
     command.add_argument("--json", action="store_true")
 
-    command = _add(commands, "show", _show, "print the head and the errors of a study's tables, and where they are")
+    command = _add(
+        commands,
+        "show",
+        _show,
+        "print the head and the errors of a study's tables, and where they are; of one image, make a page of its steps",
+        "covidpipe show --config results/scans/config.yaml\n"
+        "  covidpipe show 5fd8e3baeb366ab0 --config results/scans/config.yaml",
+    )
+    command.add_argument("image", nargs="?", help="image_id of the table, or its first digits")
     command.add_argument("--config", type=Path, required=True)
+    command.add_argument("--out", type=Path, help="the page (default: cases/IMAGE_ID.html beside the table)")
+    command.add_argument("--json", action="store_true", help="of an image: what the tables say, and no page")
 
     command = _add(
         commands,
@@ -408,10 +418,23 @@ def _doctor(given: argparse.Namespace) -> None:
 
 
 def _show(given: argparse.Namespace) -> None:
-    from covidpipe import config
-    from covidpipe.stages import cohort
+    if given.image is None:
+        if given.out is not None or given.json:
+            raise UsageError("--out and --json are for one image: give its image_id, such as in infection.parquet.")
+        from covidpipe.stages import cohort
 
-    cohort.show(config.load(given.config))
+        cohort.show(_load(given))
+        return
+    from covidpipe.stages import case
+
+    page, told = case.run(_load(given), given.image, given.out, pictures=not given.json)
+    if given.json:
+        print(json.dumps(told, indent=2))
+        return
+    for row in told["rows"]:
+        percent = "no percentage" if row["infection_percent"] is None else f"{row['infection_percent']:.2f} %"
+        print(f"{row['method']}: {percent}  {row['qc_status']}  {', '.join(row['qc_reasons'])}".rstrip())
+    print(f"page  {page}")
 
 
 def _status(given: argparse.Namespace) -> None:

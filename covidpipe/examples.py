@@ -17,7 +17,6 @@ EXAMPLES: dict[str, str] = {
     "config": "covidpipe config > config/config.yaml",
     "datasets": "covidpipe datasets --config config/real_ct.yaml",
     "preflight": "covidpipe preflight login --config config/real_ct.yaml --out results/preflight/login.json",
-    "show": "covidpipe show --config results/scans/config.yaml",
     "ship": "covidpipe ship --config config/real_ct.yaml --out covidpipe/weights",
     "phantoms": "covidpipe phantoms --out phantoms --patients 4 --slices 8",
     "ingest": f"covidpipe ingest {_COHORT} --out {_INGESTED}",
@@ -34,6 +33,7 @@ EXAMPLES: dict[str, str] = {
     "evaluate": f"covidpipe evaluate ct_lungs --config config/real_ct.yaml --model {_MODEL} --store {_STORE} "
     f"--split {_SPLIT} --images {_OF_DATASET} --out results/metrics/medseg829/ct_lungs",
     "leakage": "covidpipe leakage --config config/leakage.yaml --out results/leakage",
+    "frames": "covidpipe frames --config config/real_ct.yaml --out results/paper/frames",
     "checks": "covidpipe checks --published config/published --out results/paper/checks.csv",
     "predict": f"covidpipe predict {_COHORT} --images {_INGESTED} --shard 0 --out {_SHARD}",
     "quantify": f"covidpipe quantify {_COHORT} --images {_INGESTED} --masks {_SHARD} --shard 0 "

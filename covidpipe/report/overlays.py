@@ -22,6 +22,15 @@ MARGIN = 0.15
 LUNG_COLOR = (86, 180, 233)
 INFECTION_COLOR = (230, 159, 0)
 INFECTION_OPACITY = 0.45
+HEAT_OPACITY = 0.6
+# Cividis (Nunez, Anderton and Renslow 2018), made to look alike with and without color blindness, in nine steps.
+RAMP = np.array(
+    [
+        (0, 34, 78), (26, 56, 111), (61, 78, 107), (87, 100, 110), (112, 122, 117),
+        (138, 145, 119), (166, 168, 110), (198, 195, 93), (254, 232, 56),
+    ],
+    np.float32,
+)  # fmt: skip
 
 
 def choose_cases(infection: pd.DataFrame, cases: int, seed: int) -> pd.DataFrame:
@@ -167,20 +176,64 @@ def overlay(grey: np.ndarray, lung_mask: np.ndarray, infection_mask: np.ndarray,
     ndarray of uint8, shape (height, width, 3)
     """
     box = lung_box(lung_mask)
-    rows, columns = grey[box].shape
-    scale = side_px / max(rows, columns)
-    shape = (max(round(columns * scale), 1), max(round(rows * scale), 1))  # Pillow counts width first
-
-    def fitted(plane: np.ndarray) -> np.ndarray:
-        return np.asarray(Image.fromarray(plane[box].astype(np.uint8)).resize(shape, Image.Resampling.BILINEAR))
-
-    picture = np.repeat(fitted(grey)[..., None], 3, axis=2).astype(np.float32)
-    lungs = fitted(lung_mask.astype(np.uint8) * 255) > 127
-    infected = fitted((infection_mask & lung_mask).astype(np.uint8) * 255) > 127
+    picture = np.repeat(fitted(grey[box], side_px)[..., None], 3, axis=2).astype(np.float32)
+    lungs = fitted(lung_mask[box].astype(np.uint8) * 255, side_px) > 127
+    infected = fitted((infection_mask & lung_mask)[box].astype(np.uint8) * 255, side_px) > 127
     picture[infected] += INFECTION_OPACITY * (np.array(INFECTION_COLOR, np.float32) - picture[infected])
     picture[_outline(infected, 1)] = INFECTION_COLOR
     picture[_outline(lungs, 2 if side_px > THUMBNAIL_PX else 1)] = LUNG_COLOR
     return np.round(picture).astype(np.uint8)
+
+
+def heat(
+    grey: np.ndarray, values: np.ndarray, lung_mask: np.ndarray, where: np.ndarray | None = None, side_px: int = SIDE_PX
+) -> np.ndarray:
+    """Lay colors for 0 to 1 over the image, cropped to the lungs (there must be some), whose outline is drawn.
+
+    Parameters
+    ----------
+    grey : ndarray of uint8, shape (rows, columns)
+    values : ndarray of float, shape (rows, columns)
+    lung_mask : ndarray of bool, shape (rows, columns)
+    where : ndarray of bool, shape (rows, columns), optional
+        Pixels that are colored. Default: all.
+    side_px : int
+        Longer side of the picture.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+    """
+    box = lung_box(lung_mask)
+    picture = np.repeat(grey[box][..., None], 3, axis=2).astype(np.float32)
+    blended = picture + HEAT_OPACITY * (colors(values[box]) - picture)
+    colored = blended if where is None else np.where(where[box][..., None], blended, picture)
+    shown = fitted(np.round(colored).astype(np.uint8), side_px).copy()
+    shown[_outline(fitted(lung_mask[box].astype(np.uint8) * 255, side_px) > 127, 1)] = LUNG_COLOR
+    return shown
+
+
+def colors(values: np.ndarray) -> np.ndarray:
+    """Colors of numbers from 0 to 1; what lies beyond has that of the end.
+
+    >>> colors(np.array([0.0, 2.0])).tolist()
+    [[0.0, 34.0, 78.0], [254.0, 232.0, 56.0]]
+    """
+    steps = np.linspace(0, 1, len(RAMP))
+    return np.stack([np.interp(values, steps, RAMP[:, k]) for k in range(3)], axis=-1)
+
+
+def ramp_uri() -> str:
+    """The scale of `heat` as a picture."""
+    return data_uri(np.repeat(np.round(colors(np.linspace(0, 1, 96)))[None], 10, axis=0).astype(np.uint8))
+
+
+def fitted(plane: np.ndarray, side_px: int) -> np.ndarray:
+    """A picture (rows, columns) or (rows, columns, 3) of uint8 at another size, its longer side `side_px`."""
+    rows, columns = plane.shape[:2]
+    scale = side_px / max(rows, columns)
+    shape = (max(round(columns * scale), 1), max(round(rows * scale), 1))  # Pillow counts width first
+    return np.asarray(Image.fromarray(plane).resize(shape, Image.Resampling.BILINEAR))
 
 
 def _outline(mask: np.ndarray, thickness: int) -> np.ndarray:

@@ -472,18 +472,18 @@ def render(
         One HTML document that loads nothing from anywhere.
     """
     seen, found = frame(images), frame(infection)
-    script, style = _source("report.js"), _source("report.css")
+    script, style = source("report.js"), source("report.css")
     results = method_results(found, config, None if summary is None else frame(summary))
     pooled = patient_rows(patients)
     return (
-        _environment()
+        environment()
         .get_template("cohort.html.j2")
         .render(
             cohort=cohort,
             script=script,
             style=style,
-            script_hash=_sha256(script),
-            style_hash=_sha256(style),
+            script_hash=sha256(script),
+            style_hash=sha256(style),
             numbers=cohort_numbers(seen),
             rejections=rejections(seen),
             results=results,
@@ -506,23 +506,26 @@ def render(
     )
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Of all pages: words are escaped, and a name that is not known is an error."""
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("covidpipe.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, count=count, number=number, modality=modality, dash=_text)
-    return environment
+    made.filters.update(percent=percent, count=count, number=number, modality=modality, dash=_text)
+    return made
 
 
-def _source(name: str) -> str:
-    environment = _environment()
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
+def source(name: str) -> str:
+    """A file that lies beside the templates."""
+    made = environment()
+    assert made.loader is not None
+    return made.loader.get_source(made, name)[0]
 
 
-def _sha256(text: str) -> str:
+def sha256(text: str) -> str:
+    """As a content security policy names a script or a style."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

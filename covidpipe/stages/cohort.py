@@ -158,7 +158,7 @@ class Pulse(threading.Thread):
 
     def line(self) -> str:
         """Jobs and, if one of them tells it, images."""
-        told = [self.rate.told(self.done)] if self.rate is not None and self.done < self.rate.total else []
+        told = [self.rate.told(self.done)] if self.rate is not None and 0 < self.done < self.rate.total else []
         return "; ".join([*filter(None, [self._images()]), *told])
 
     def _images(self) -> str:

@@ -84,7 +84,7 @@ def test_every_command_has_an_example_that_it_understands():
     top = cli.parser()
     for name, command in commands(top).items():
         assert command.epilog and command.epilog.startswith("example:\n"), name
-        lines = [line.strip() for line in command.epilog.splitlines()[1:]]
+        lines = [line.strip() for line in command.epilog.replace("\\\n", "").splitlines()[1:]]
         assert any(line.startswith(f"covidpipe {name}") or f"(covidpipe {name} " in line for line in lines), name
         for line in lines:
             words = shlex.split(line.partition("$(")[2].partition(")")[0] or line, comments=True)

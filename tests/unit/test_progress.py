@@ -62,7 +62,7 @@ def test_a_run_tells_its_jobs_and_the_images_of_the_newest(tmp_path):
     assert pulse.line() == "96 of 512 images, 1.6 a second, about 4 min left"
     new.write_text("10:00:30 512 of 512 images, 1.6 a second\n")
     pulse.jobs(1, 4)
-    assert pulse.line().startswith("0 of 3 jobs")
+    assert pulse.line() == ""  # nothing tells yet how long the rest takes
     pulse.jobs(3, 9)  # the shards are known now: what was done before tells nothing of their rate
     pulse.jobs(5, 9)
     assert pulse.line().startswith("2 of 6 jobs, ") and pulse.line().endswith(" left")

@@ -241,7 +241,7 @@ def test_the_page_asks_the_network_for_nothing(document):
     policy = next(a["content"] for a in found.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'") and "unsafe" not in policy
     for kind, code in re.findall(r"<(style|script)>(.*?)</\1>", document, re.DOTALL):
-        assert f"{kind}-src 'sha256-{page._sha256(code)}'" in policy
+        assert f"{kind}-src 'sha256-{page.sha256(code)}'" in policy
 
 
 def test_the_page_names_no_path_and_no_other_cohort(made, document):

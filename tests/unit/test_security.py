@@ -224,7 +224,7 @@ def test_a_name_that_is_markup_is_shown_as_text(tmp_path):
     """A patient called <script>, where a list or a data set tells it: on the page of a cohort."""
     from covidpipe.report import page
 
-    shown = page._environment().from_string("{{ name }}").render(name="<script>alert(1)</script>")
+    shown = page.environment().from_string("{{ name }}").render(name="<script>alert(1)</script>")
     assert shown == "&lt;script&gt;alert(1)&lt;/script&gt;"
     templates = sorted((PACKAGE / "report" / "templates").glob("*.j2"))
     trusted = {name for file in templates for name in re.findall(r"\{\{([^}]*)\|\s*safe\b", file.read_text())}

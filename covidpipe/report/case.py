@@ -1,0 +1,188 @@
+"""One image's steps as a page: pictures cropped to the lungs, and the numbers of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from covidpipe import __version__
+from covidpipe.config import Config
+from covidpipe.inference.looking import Look
+from covidpipe.registry import METHODS
+from covidpipe.report import overlays, page
+from covidpipe.schemas import INFECTION, REASONS
+
+# Columns of `infection` that are told of each method, in this order.
+TOLD = (
+    "infection_percent",
+    "infection_percent_low",
+    "infection_percent_high",
+    "lung_px",
+    "infected_px",
+    "lung_mm2",
+    "infected_mm2",
+    "right_lung_percent",
+    "left_lung_percent",
+    "lesion_count",
+    "largest_lesion_mm2",
+    "ggo_percent",
+    "consolidation_percent",
+    "covid_probability",
+    "covid_positive",
+    "reference_percentile",
+    "qc_status",
+    "split",
+    "classifier_id",
+    "lung_model_id",
+    "infection_model_id",
+)
+COLUMNS = {column.name: column for column in INFECTION.columns}
+GREY_LEVELS = 60  # above the threshold's level: where its picture is brightest
+
+
+def render(
+    config: Config,
+    cohort: str,
+    image: dict[str, Any],
+    rows: Sequence[dict[str, Any]],
+    seen: Look | None,
+    missing: str | None,
+) -> str:
+    """Write the page.
+
+    Parameters
+    ----------
+    config : Config
+    cohort : str
+    image : dict
+        Its row of `schemas.IMAGES`.
+    rows : sequence of dict
+        Its rows of `schemas.INFECTION`.
+    seen : Look or None
+    missing : str or None
+        Why there are no pictures.
+
+    Returns
+    -------
+    str
+        One HTML document that loads nothing from anywhere.
+    """
+    style = page.source("report.css")
+    shown = [row for row in rows if row["modality"] is None or row["modality"] in METHODS[row["method"]].roles]
+    if seen is not None and not any(found.lung_mask.any() for found in seen.findings.values()):
+        seen, missing = None, "No lung was found to crop the pictures to; what stands in the margins may name a person."
+    return (
+        page.environment()
+        .get_template("case.html.j2")
+        .render(
+            cohort=cohort,
+            image=image,
+            style=style,
+            style_hash=page.sha256(style),
+            steps=[] if seen is None else [(group, list(some)) for group, some in groupby(steps(seen, config), _group)],
+            missing=missing,
+            methods=[row["method"] for row in shown],
+            numbers=[
+                (name, column.text, column.unit, [_told(row[name]) for row in shown])
+                for name, column in ((name, COLUMNS[name]) for name in TOLD)
+                if any(row[name] is not None for row in shown)
+            ],
+            reasons=[(code, REASONS[code]) for code in sorted({code for row in shown for code in row["qc_reasons"]})],
+            ramp=overlays.ramp_uri(),
+            version=__version__,
+        )
+    )
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return page.number(value)
+    return page.NOTHING if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def steps(seen: Look, config: Config) -> list[dict[str, Any]]:
+    """Pictures in the order of the work, each with what it shows: group, title, words, picture (a data URI)."""
+    lung = next(iter(seen.findings.values())).lung_mask
+    box = overlays.lung_box(lung)
+
+    def plain(plane: np.ndarray) -> str:
+        return overlays.data_uri(overlays.fitted(np.repeat(plane[box][..., None], 3, axis=2), overlays.SIDE_PX))
+
+    def heat(plane: np.ndarray, where: np.ndarray | None = None) -> str:
+        return overlays.data_uri(overlays.heat(seen.grey, plane, lung, where))
+
+    nothing = np.zeros_like(lung)
+    found: list[dict[str, Any]] = [
+        _step(
+            "Image and lungs",
+            "As it was read",
+            "Brought to the common grid, its grey levels windowed.",
+            plain(seen.grey),
+        ),
+        _step(
+            "Image and lungs",
+            "Probability of lung",
+            "What the network says of each pixel.",
+            heat(seen.lung_probability),
+        ),
+        _step(
+            "Image and lungs",
+            "Lung mask",
+            "Probabilities cut off, small parts dropped, holes filled.",
+            overlays.data_uri(overlays.overlay(seen.grey, lung, nothing)),
+        ),
+    ]
+    if "khan2020" in seen.findings:
+        one = seen.findings["khan2020"]
+        assert seen.infection_probability is not None and one.covid_probability is not None
+        if seen.enhanced is not None:
+            words = "What the screening network saw, before it was made smaller."
+            found.append(_step("khan2020", "Wavelet", words, plain(seen.enhanced)))
+        verdict = "positive" if one.covid_positive else "negative"
+        said = (
+            f"COVID-19 with probability {one.covid_probability:.3f}; from {seen.screening_threshold:.3f} on it counts."
+        )
+        found += [
+            _step("khan2020", f"Screened {verdict}", said, None),
+            _step(
+                "khan2020",
+                "Probability of infection",
+                "What the network says of each pixel inside the lungs"
+                + (" (not asked: screened negative)." if "screened_negative" in one.reasons else "."),
+                heat(seen.infection_probability, lung),
+            ),
+            _step("khan2020", "Infection mask", *_mask(seen.grey, one.lung_mask, one.infection_mask)),
+        ]
+    if "alom2020" in seen.findings:
+        one = seen.findings["alom2020"]
+        assert seen.above_level is not None
+        above = np.clip(np.nan_to_num(seen.above_level, nan=0.0) / GREY_LEVELS, 0, 1)
+        found += [
+            _step(
+                "alom2020",
+                f"Brighter than the threshold ({config.threshold.local})",
+                f"By how many of 256 grey levels lung exceeds its level; yellow: {GREY_LEVELS} or more.",
+                heat(above, ~np.isnan(seen.above_level)),
+            ),
+            _step("alom2020", "Infection mask", *_mask(seen.grey, one.lung_mask, one.infection_mask)),
+        ]
+    return found
+
+
+def _mask(grey: np.ndarray, lung: np.ndarray, infection: np.ndarray) -> tuple[str, str]:
+    share = 100 * int((infection & lung).sum()) / max(int(lung.sum()), 1)
+    words = f"{page.percent(share)} % of the lung on this grid; the table counts on the file's own."
+    return words, overlays.data_uri(overlays.overlay(grey, lung, infection))
+
+
+def _group(step: dict[str, Any]) -> str:
+    return step["group"]
+
+
+def _step(group: str, title: str, words: str, picture: str | None) -> dict[str, Any]:
+    return {"group": group, "title": title, "words": words, "picture": picture}
