@@ -125,6 +125,9 @@ def _user_commands(commands: Any) -> None:
         help="CSV to cut summary.parquet by: a column `patient` (or `path`), the others are covariates (age_band, sex)",
     )
     command.add_argument("--cores", type=positive_integer, help="processor cores to use (default: all)")
+    command.add_argument(
+        "--name", help="what the cohort is called in every table (default: the name of the folder, or of the file)"
+    )
 
     command = _add(
         commands,
@@ -160,6 +163,19 @@ def _user_commands(commands: Any) -> None:
         "covidpipe doctor --json",
     )
     command.add_argument("--json", action="store_true")
+
+    command = _add(
+        commands,
+        "mapping",
+        _mapping,
+        "write which file each image of a cohort is: a CSV that may name patients, for its owner's eyes",
+        "covidpipe mapping winter --config results/winter/config.yaml \\\n"
+        "    --images results/winter/work/ingest/winter/images.parquet --out winter-files.csv",
+    )
+    command.add_argument("cohort", help="its name in the config")
+    command.add_argument("--config", type=Path, required=True)
+    command.add_argument("--images", type=Path, required=True, help="images.parquet of its ingest")
+    command.add_argument("--out", type=Path, required=True, help="CSV: image_id, patient_id, source_sha256, path")
 
     command = _add(
         commands,
@@ -377,7 +393,15 @@ def _cohort(given: argparse.Namespace) -> None:
         segment=given.segment,
         covariates=given.covariates,
         cores=given.cores,
+        name=given.name,
     )
+
+
+def _mapping(given: argparse.Namespace) -> None:
+    from covidpipe.stages import mapping
+
+    config, cohort = _cohort_of(given)
+    print(f"{given.out}: {mapping.run(config, cohort, given.images, given.out)} images. It may name patients.")
 
 
 def _check(given: argparse.Namespace) -> None:
@@ -393,7 +417,8 @@ def _check(given: argparse.Namespace) -> None:
         frame = f"[{row['frame']}]" if row["frame"] else ""
         word = "ok      " if row["accepted"] else "rejected"
         said = f"{row['modality']}, {row['rows']}x{row['columns']}" if row["accepted"] else row["sentence"]
-        print(f"{word}  {row['path']}{frame}: {said}")
+        path = row["path"].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        print(f"{word}  {path}{frame}: {said}")
     print(f"{sum(row['accepted'] for row in rows)} of {len(rows)} images would be quantified.")
 
 
@@ -674,13 +699,19 @@ def _leakage(given: argparse.Namespace) -> None:
 def _harmonize(given: argparse.Namespace) -> None:
     from covidpipe.stages import harmonize
 
-    harmonize.run(_load(given), given.name, given.images, given.size, given.out, given.workers)
+    frames.run(_load(given), given.out)
 
 
 def _checks(given: argparse.Namespace) -> None:
     from covidpipe.stages import checks
 
     print(checks.run(given.published, given.out))
+
+
+def _harmonize(given: argparse.Namespace) -> None:
+    from covidpipe.stages import harmonize
+
+    harmonize.run(_load(given), given.name, given.images, given.size, given.out, given.workers)
 
 
 def _wavelet(given: argparse.Namespace) -> None:

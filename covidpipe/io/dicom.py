@@ -34,6 +34,8 @@ from covidpipe.io.raster import check_size, grey
 
 # pydicom logs a traceback for every decoder that it tries in vain; the row's sentence says what came of it.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+# Its warnings quote what stands in a header, whenever a value is looked at: none of that may reach a log.
+warnings.filterwarnings("ignore", module="pydicom")
 
 MODALITIES = {"CT": "ct", "CR": "xr", "DX": "xr", "RG": "xr", "XR": "xr"}
 CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"  # and its enhanced and legacy converted forms, which begin like it

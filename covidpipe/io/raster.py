@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ from covidpipe.io.image import Facts
 
 # Our own limit (config `limits`) is checked before any pixel is decoded; Pillow's would warn at another one.
 PIL.Image.MAX_IMAGE_PIXELS = None
+# Both tell of damage with the words that they found in the file; the row's sentence says what came of it.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", module="PIL")
 
 # A grey picture saved as color JPEG has chroma noise of a few grey levels, and more of it along sharp edges.
 CHROMA_TOLERANCE = 0.1  # share of the value range by which channels may differ

@@ -40,6 +40,7 @@ def run(
     segment: str = "positives",
     covariates: Path | None = None,
     cores: int | None = None,
+    name: str | None = None,
 ) -> None:
     """Quantify the images at `path`; tables, report and the config used go to `out`, what is in between to `out`/work.
 
@@ -59,6 +60,8 @@ def run(
         CSV that the summary is cut by (`covidpipe.io.covariates`).
     cores : int, optional
         Default: all.
+    name : str, optional
+        What the cohort is called in every table. Default: as the folder or file.
 
     Raises
     ------
@@ -68,8 +71,19 @@ def run(
         `path` does not exist, or the workflow failed: its log says why.
     """
     config = config_for(
-        path, out, methods=methods, modality=modality, intensity=intensity, segment=segment, covariates=covariates
+        path,
+        out,
+        methods=methods,
+        modality=modality,
+        intensity=intensity,
+        segment=segment,
+        covariates=covariates,
+        name=name,
     )
+    if name is None:
+        print(
+            f"In every table the cohort is called `{next(iter(config.cohorts))}`, as its folder; --name changes that."
+        )
     (name,) = config.cohorts
     cohort_models(config, name)  # missing weights are told here, before anything is made
     file = out.resolve() / "config.yaml"
@@ -93,6 +107,7 @@ def config_for(
     intensity: str | None,
     segment: str,
     covariates: Path | None = None,
+    name: str | None = None,
 ) -> Config:
     """The config of one cohort, with absolute paths, so that it means the same wherever it is used again."""
     source, folder = path.resolve(), out.resolve()
@@ -106,7 +121,11 @@ def config_for(
         raise CovidpipeError(f"--covariates {covariates}: there is no such file. Give a CSV with a column `patient`.")
     cohort = {"path": str(source), "modality": modality, "intensity": intensity, "out": str(folder)}
     cohort["covariates"] = str(covariates.resolve()) if covariates is not None else None
-    raw = {"results": str(folder / "work"), "cohorts": {cohort_name(source): cohort}, "segment": segment}
+    raw = {
+        "results": str(folder / "work"),
+        "cohorts": {cohort_name(source) if name is None else name: cohort},
+        "segment": segment,
+    }
     if methods:
         raw["methods"] = list(dict.fromkeys(methods))
     return parse(raw, "covidpipe cohort")

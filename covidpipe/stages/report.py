@@ -21,6 +21,7 @@ from covidpipe.io.sources import image_root
 from covidpipe.io.store import INDEX, open_store
 from covidpipe.quantify.patients import Patients
 from covidpipe.report import overlays, page
+from covidpipe.report.body import without_writing
 from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, METRICS_SUMMARY, RELIABILITY, SUMMARY
 from covidpipe.sealed import place
 
@@ -131,6 +132,7 @@ def _picture(
     if image.array.shape != lung.shape:
         return missing("the file is no longer the one that was quantified.")
     grey = overlays.to_grey(image.array, image.intensity, config.harmonize.window_hu)
+    grey = without_writing(grey, lung, source["modality"])
     return {"picture": overlays.data_uri(overlays.overlay(grey, lung, infection, side_px)), "missing": None}
 
 

@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import duckdb
+import pydicom
 import pytest
 
 from covidpipe.io.files import read_table
 from covidpipe.schemas import IMAGES, INFECTION, REJECTED
 from covidpipe.stages import phantoms
+from tests.unit import canaries
 
 pytestmark = pytest.mark.workflow
 
@@ -33,11 +35,26 @@ def scans(tmp_path_factory) -> Path:
     scans.mkdir()
     for modality in ("ct", "xr"):
         (folder / modality / "images").rename(scans / modality)
-    whole = sorted((scans / "ct").rglob("*.dcm"))[0].read_bytes()
-    (scans / "cut-short.dcm").write_bytes(whole[: len(whole) // 2])
+    for file in sorted(scans.rglob("*.dcm")):
+        _name(file)
+    whole = sorted(scans.rglob("*.dcm"))[0].read_bytes()
+    (scans / f"{canaries.WORD}-cut-short.dcm").write_bytes(whole[: len(whole) // 2])
     (scans / "empty.png").write_bytes(b"")
     (scans / "notes.txt").write_text("patient walked in")
     return scans
+
+
+def _name(file: Path) -> None:
+    """Call a file, its folder and everything in its header after somebody."""
+    header = pydicom.dcmread(file)
+    for keyword in ("PatientName", "PatientID", "ReferringPhysicianName", "InstitutionName", "SeriesDescription"):
+        setattr(header, keyword, f"{canaries.WORD}{header.PatientID[-4:]}")
+    header.StudyDate = header.PatientBirthDate = canaries.DAY
+    header.private_block(0x0029, canaries.WORD, create=True).add_new(1, "LO", canaries.WORD)
+    named = file.parent / f"{canaries.WORD}^JOHN" / f"{canaries.WORD}-{file.name}"
+    named.parent.mkdir(exist_ok=True)
+    header.save_as(named)
+    file.unlink()
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +88,14 @@ def test_its_companions_are_there_and_the_command_is_told(done):
         assert (out / file).is_file(), file
     assert "Running: " in run.stdout and "-m snakemake" in run.stdout
     assert "<html" in (out / "report.html").read_text() and "http://" not in (out / "report.html").read_text()
+
+
+def test_no_name_is_in_anything_that_was_written_or_said(done, scans):
+    """Tables, logs, report, caches and what Snakemake keeps of its jobs; tests/unit/test_privacy.py has every tag."""
+    out, run, _ = done
+    assert canaries.leaks(scans) and (out / "work" / ".snakemake" / "metadata").is_dir()
+    (out / "said").write_text(run.stdout + run.stderr)
+    assert canaries.leaks(out) == []
 
 
 def test_duckdb_reads_it(done):
