@@ -436,6 +436,10 @@ class Config(Section):
     segment: Literal["positives", "all"] = Field(
         "positives", description="khan2020: segment the images screened positive, or all"
     )
+    engine: Literal["auto", "keras", "openvino"] = Field(
+        "auto",
+        description="what computes cohorts; auto: OpenVINO where it is installed and there is no GPU, else Keras",
+    )
     training: dict[str, Recipe] = Field(default_factory=dict, description="networks to train, by name")
     models: dict[Modality, Roles] = Field(
         default_factory=_shipped_roles,

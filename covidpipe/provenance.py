@@ -157,14 +157,21 @@ def _version(package: str) -> str | None:
 
 
 def prepare_backend(seed: int) -> None:
-    """Seed everything and bind the Keras backend to what this process was given: the only place where this is done.
+    """Seed everything and bind the Keras backend to what this process was given, before a training."""
+    import keras
+
+    bind_backend()
+    keras.utils.set_random_seed(seed)
+
+
+def bind_backend() -> None:
+    """Bind the Keras backend to what this process was given: the only place where this is done.
 
     TensorFlow gets the cores of `available_cores`, grows its GPU memory as needed, and computes repeatably.
     """
     import keras
 
     _keep_freed_memory()
-    keras.utils.set_random_seed(seed)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -187,7 +194,9 @@ def _keep_freed_memory() -> None:
 
 
 def device_name() -> str:
-    """What the Keras backend computes on: the names of its GPUs, or the cores this process may use."""
+    """What networks are computed on: the names of the Keras backend's GPUs, or the cores this process may use."""
+    if "keras" not in sys.modules:
+        return f"{available_cores()} CPU cores"
     import keras
 
     names: list[str] = []

@@ -328,10 +328,10 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
         }
     if stage == "reference":
         roles = config.models[given["modality"]].model_dump()  # type: ignore[index]
-        return {"roles": roles, **{key: plain[key] for key in ("segment", "harmonize", "threshold", "seed")}}
+        return {"roles": roles, **{key: plain[key] for key in ("segment", "engine", "harmonize", "threshold", "seed")}}
     if stage == "conformal":
         roles = config.models[given["modality"]].model_dump()  # type: ignore[index]
-        keys = ("segment", "harmonize", "threshold", "seed", "intervals")
+        keys = ("segment", "engine", "harmonize", "threshold", "seed", "intervals")
         return {"roles": roles, **{key: plain[key] for key in keys}}
     cohort = given["name"] if stage == "score" else cohort_at(config, given["cohort_out"])
     common = {"cohort": cohort, "methods": config.cohort_methods(cohort)}
@@ -340,7 +340,7 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
             **common,
             "roles": cohort_roles(config, cohort),
             "root": seal(str(config.source_root(cohort))),
-            **{key: plain[key] for key in ("segment", "harmonize", "threshold", "shard_images")},
+            **{key: plain[key] for key in ("segment", "engine", "harmonize", "threshold", "shard_images")},
         }
     if stage == "quantify":
         return {

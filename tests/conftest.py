@@ -20,6 +20,15 @@ def id_key(tmp_path_factory) -> Iterator[Path]:
         yield path
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory) -> Iterator[Path]:
+    """A cache of the tests' own: nothing is found in the user's, and nothing is left there."""
+    path = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(path))
+        yield path
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of the real images, or a skip that says how to point at them."""

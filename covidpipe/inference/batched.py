@@ -10,6 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     import keras
 
+    from covidpipe.inference.engine import Network
+
 
 def to_input(images: np.ndarray, channels: int) -> np.ndarray:
     """Scale uint8 images (n, rows, columns) to float32 (n, rows, columns, channels) in 0..1."""
@@ -18,13 +20,13 @@ def to_input(images: np.ndarray, channels: int) -> np.ndarray:
 
 
 def batch_probabilities(
-    network: keras.Model, images: np.ndarray, channels: int, batch_size: int
+    network: keras.Model | Network, images: np.ndarray, channels: int, batch_size: int
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Probabilities of COVID-19, or of each pixel being lung or infected, a batch at a time.
 
     Parameters
     ----------
-    network : keras.Model
+    network : keras.Model or Network
         Ends in a softmax over two classes or in one sigmoid: the last channel is the wanted class in both.
     images : ndarray of uint8, (n, rows, columns), or what gives such arrays for slices
     channels : int
@@ -46,7 +48,9 @@ def batch_probabilities(
         yield place, np.asarray(found, np.float32)
 
 
-def probabilities(network: keras.Model, images: np.ndarray, channels: int, batch_size: int = 16) -> np.ndarray:
+def probabilities(
+    network: keras.Model | Network, images: np.ndarray, channels: int, batch_size: int = 16
+) -> np.ndarray:
     """`batch_probabilities` of all images together: float32 (n,) for labels or (n, rows, columns) for masks."""
     size = images.shape[1:] if len(network.output_shape) > 2 else ()
     found = np.empty((len(images), *size), np.float32)

@@ -36,7 +36,7 @@ def load_networks(config: Config, modalities: Iterable[str], wanted: Mapping[str
     """Networks that the `wanted` methods need for these modalities."""
     return {
         modality: {
-            task: load_model_folder(path)
+            task: load_model_folder(path, config.engine)
             for task, path in resolve(config, modality).items()
             if any(task in METHODS[method].roles[modality] for method in wanted[modality])
         }

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from covidpipe import paths
 from covidpipe.config import Config, Roles
-from covidpipe.errors import CovidpipeError
+from covidpipe.errors import CovidpipeError, UsageError
+from covidpipe.inference import openvino
 from covidpipe.inference.batched import probabilities
 from covidpipe.io.files import check_weights, read_json
 from covidpipe.metrics.temperature import temper
-from covidpipe.provenance import PACKAGE
+from covidpipe.provenance import PACKAGE, bind_backend
 from covidpipe.registry import TASKS
 
 if TYPE_CHECKING:
     import keras
 
+log = logging.getLogger(__name__)
+
 # Pixels of one batch: enough to keep a few cores busy, small enough for 64 channels at full size in 1 GiB.
 BATCH_PIXELS = 2**19
 LARGEST_BATCH = 32
+
+
+class Network(Protocol):
+    """What every engine offers: float32 (n, rows, columns, channels) in 0..1 -> probabilities, float32 (n, ...)."""
+
+    output_shape: tuple[int | None, ...]
+
+    def predict_on_batch(self, images: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -38,13 +51,16 @@ class LoadedModel:
         sides of it, so that no table or report shows such a result unmarked.
     parts : dict of str to str
         source_sha256 of every image of its dataset -> ``train``, ``validation`` or ``test``.
-    network : keras.Model
+    network : Network
+    engine : str
+        What computes it, with its version.
     """
 
     recipe: dict[str, Any]
     model_id: str
     parts: dict[str, str]
-    network: keras.Model
+    network: Network
+    engine: str
 
     @property
     def batch_size(self) -> int:
@@ -84,13 +100,44 @@ def _folder(config: Config, name: str) -> Path:
     return paths.model(config, config.training[name])
 
 
-def load_model_folder(path: Path) -> LoadedModel:
+def choose(engine: str) -> str:
+    """``keras`` or ``openvino`` for a config's `engine`: ``auto`` is OpenVINO where it is installed and no GPU is seen.
+
+    Raises
+    ------
+    UsageError
+        OpenVINO was asked for and is not installed.
+    """
+    if engine == "openvino" and not openvino.installed():
+        raise UsageError(
+            "engine: openvino was asked for, and the package openvino is not installed. Install it, or set "
+            "`engine: auto`."
+        )
+    if engine == "auto":
+        return "openvino" if openvino.installed() and not _sees_gpu() else "keras"
+    return engine
+
+
+def _sees_gpu() -> bool:
+    """Whether there is a GPU for this process; found without Keras, whose import takes longer than many a shard."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    return visible not in ("", "-1", "NoDevFiles") and Path("/dev/nvidiactl").exists()
+
+
+def load_model_folder(path: Path, engine: str = "keras") -> LoadedModel:
     """Load ``model.keras`` and ``run.json``, and check that they belong together.
+
+    Parameters
+    ----------
+    path : Path
+    engine : {"keras", "openvino", "auto"}
+        With ``auto``, a network that OpenVINO cannot run as Keras does runs on Keras, with a warning.
 
     Raises
     ------
     CovidpipeError
-        The folder is missing or incomplete, or the weights are not those of its run.json.
+        The folder is missing or incomplete, the weights are not those of its run.json, or OpenVINO was asked for and
+        does not answer as Keras does.
     """
     path = Path(path)
     weights = path / "model.keras"
@@ -99,22 +146,41 @@ def load_model_folder(path: Path) -> LoadedModel:
             raise CovidpipeError(f"{file}: wanted a trained network here, found no such file. {_remedy(path)}")
     record = read_json(path / "run.json")
     found = check_weights(weights, record["weights_sha256"], _remedy(path))
+    network, used = _network(weights, found, engine)
+    recipe = record["recipe"]
+    marked = " (published split)" if recipe.get("protocol") == "published" else ""
+    return LoadedModel(recipe, f"{recipe['model']}@{found[:12]}{marked}", record.get("images", {}), network, used)
+
+
+def _network(weights: Path, sha256: str, engine: str) -> tuple[Network, str]:
+    if choose(engine) == "openvino":
+        try:
+            return openvino.load(sha256, lambda: _keras_network(weights)), f"openvino {openvino.version()}"
+        except CovidpipeError as error:
+            if engine == "openvino":
+                raise
+            log.warning("%s: it runs on Keras, because %s", weights.parent.name, error)
+    import keras
+
+    return _keras_network(weights), f"keras {keras.__version__}, {keras.backend.backend()}"
+
+
+def _keras_network(weights: Path) -> keras.Model:
     import keras
 
     import covidpipe.models.layers  # noqa: F401  registers the layers that are our own
 
+    bind_backend()
     try:
         network = keras.saving.load_model(weights, compile=False, safe_mode=True)
     except (ValueError, TypeError, KeyError, AttributeError, ImportError, OSError) as error:
         raise CovidpipeError(
             f"{weights}: it cannot be loaded safely ({type(error).__name__}): wanted layers of Keras and covidpipe, "
-            f"without code of its own. {_remedy(path)}"
+            f"without code of its own. {_remedy(weights.parent)}"
         ) from error
     # XLA takes longer to compile than it saves in a shard
     network.jit_compile = False
-    recipe = record["recipe"]
-    marked = " (published split)" if recipe.get("protocol") == "published" else ""
-    return LoadedModel(recipe, f"{recipe['model']}@{found[:12]}{marked}", record.get("images", {}), network)
+    return network
 
 
 def _remedy(path: Path) -> str:

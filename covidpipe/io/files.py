@@ -37,6 +37,11 @@ ROW_GROUP = 2**14
 NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"  # what Hive, and so every reader, calls a null in a folder's name
 
 
+def cache_folder() -> Path:
+    """Where things are kept that can be made or fetched again: ``covidpipe`` in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "covidpipe"
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed to disk and takes the name `path`.

@@ -18,7 +18,6 @@ from covidpipe.io.files import read_pieces, write_text
 from covidpipe.io.hive import infection_in
 from covidpipe.io.read import read_again
 from covidpipe.io.sources import image_root
-from covidpipe.provenance import prepare_backend
 from covidpipe.report import case
 from covidpipe.schemas import IMAGES, INFECTION
 
@@ -114,7 +113,6 @@ def _look(config: Config, cohort: str, image: dict[str, Any]) -> tuple[Look | No
         array = read_again(root, image)
     except BadInput as error:
         return None, error.sentence
-    prepare_backend(config.seed)
     networks = load_networks(config, [image["modality"]], wanted)[image["modality"]]
     missing = {"segment_lungs"} - set(networks)
     if missing:

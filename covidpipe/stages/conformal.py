@@ -18,7 +18,7 @@ from covidpipe.inference.engine import LoadedModel
 from covidpipe.inference.methods import Finding, worst_part
 from covidpipe.io.files import read_table, write_json
 from covidpipe.io.sources import image_root
-from covidpipe.provenance import device_name, prepare_backend, run_record
+from covidpipe.provenance import device_name, run_record
 from covidpipe.quantify.conformal import calibrations_of, coverage
 from covidpipe.quantify.percentages import count, percent
 from covidpipe.quantify.reference import deciding_settings
@@ -90,7 +90,6 @@ def run(config: Config, modality: str, sources: Sequence[str], out: Path, cards:
         No image is fit.
     """
     started = time.time()
-    prepare_backend(config.seed)
     wanted = applicable_methods(config, METHODS)
     networks = load_networks(config, {modality}, wanted)
     some = list(judged(config, modality, sources, wanted, networks))

@@ -22,7 +22,7 @@ from covidpipe.io.files import read_table, write_json
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import Block, creating
 from covidpipe.progress import track
-from covidpipe.provenance import device_name, prepare_backend, run_record
+from covidpipe.provenance import device_name, run_record
 from covidpipe.records import shard_rows
 from covidpipe.registry import METHODS
 from covidpipe.schemas import IMAGES, MASK_INDEX
@@ -55,7 +55,6 @@ def run(config: Config, cohort: str, images: Path, shard: int, out: Path) -> Non
         A network that the config names is missing or damaged.
     """
     started = time.time()
-    prepare_backend(config.seed)
     table = shard_rows(read_table(images, IMAGES), shard, config.shard_images)
     rows = table.filter(table["accepted"]).to_pylist()
     root = image_root(config.source_root(cohort), images.parent / "unpacked")
@@ -84,6 +83,7 @@ def run(config: Config, cohort: str, images: Path, shard: int, out: Path) -> Non
             threshold_bias={
                 modality: bias_text(config, modality) for modality in networks if "alom2020" in wanted[modality]
             },
+            engines=sorted({network.engine for of_task in networks.values() for network in of_task.values()}),
             models={
                 modality: {task: network.model_id for task, network in of_task.items()}
                 for modality, of_task in networks.items()

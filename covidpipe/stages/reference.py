@@ -15,7 +15,7 @@ from covidpipe.inference.engine import LoadedModel
 from covidpipe.inference.methods import worst_part
 from covidpipe.io.files import read_table, write_json
 from covidpipe.io.sources import image_root
-from covidpipe.provenance import device_name, prepare_backend, run_record
+from covidpipe.provenance import device_name, run_record
 from covidpipe.quantify import infection_percent
 from covidpipe.quantify.reference import FEWEST, deciding_settings
 from covidpipe.registry import METHODS
@@ -42,7 +42,6 @@ def run(config: Config, modality: str, datasets: list[str], out: Path) -> None:
     out : Path
     """
     started = time.time()
-    prepare_backend(config.seed)
     wanted = applicable_methods(config, METHODS)
     networks = load_networks(config, {modality}, wanted)
     used = {

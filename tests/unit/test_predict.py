@@ -141,7 +141,7 @@ def test_prediction_does_not_depend_on_how_many_come_together(images, networks, 
 
 def test_the_part_that_flatters_most_wins():
     def network(part):
-        return engine.LoadedModel({}, "", {"sha": part} if part else {}, None)
+        return engine.LoadedModel({}, "", {"sha": part} if part else {}, None, "")
 
     assert worst_part("sha", [network("test"), network("train"), network("validation")]) == "train"
     assert worst_part("sha", [network("test"), network("validation")]) == "validation"

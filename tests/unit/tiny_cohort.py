@@ -120,6 +120,7 @@ def config(folder: Path, **settings: Any) -> Config:
     """A study of the cohort `c`, with the networks of `write_networks`."""
     given = {
         "results": str(folder / "results"),
+        "engine": "keras",  # networks of one layer: to derive OpenVINO's form takes longer than to use them
         "cohorts": {"c": {"path": str(folder / "files")}},
         "harmonize": {"source_size": SIZE},
         "models": {
