@@ -34,6 +34,7 @@ PLUMBING = {
     "covidpipe.config",
     "covidpipe.errors",
     "covidpipe.paths",
+    "covidpipe.progress",
     "covidpipe.provenance",
     "covidpipe.registry",
     "covidpipe.schemas",
