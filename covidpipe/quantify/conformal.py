@@ -262,10 +262,10 @@ def coverage(calibration: Calibration, level: float) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        For each data set, and for all of them together: `left_out`, `dataset`, `images`, `patients`, `coverage` (share
-        of the images, each patient counting once) with its 95 % interval `low`, `high` (of the share of images),
-        `images_covered` (share of the images), `median_width` in points of infection_percent, and `unbounded`, the
-        share of images whose interval is all of 0 to 100 for want of patients.
+        For each data set, and for all of them together (`dataset` None): `level`, `left_out`, `images`, `patients`,
+        `coverage` (share of the images, each patient counting once), `images_covered` (share of the images) with its
+        95 % interval `low`, `high`, `median_width` in points of infection_percent, and `unbounded`, the share of images
+        whose interval is all of 0 to 100 for want of patients.
     """
     found, true = np.array(calibration.found), np.array(calibration.true)
     patients, datasets = np.array(calibration.patients), np.array(calibration.datasets)
@@ -284,6 +284,7 @@ def coverage(calibration: Calibration, level: float) -> list[dict[str, Any]]:
             here = np.ones(len(found), bool) if name is None else datasets == name
             rows.append(
                 {
+                    "level": level,
                     "left_out": left_out,
                     "dataset": name,
                     **_covered(covered[here], patients[here]),

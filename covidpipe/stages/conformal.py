@@ -30,6 +30,9 @@ from covidpipe.stages.ship import update_cards
 
 log = logging.getLogger(__name__)
 
+# Coverage is told at this level too: four patients suffice for it, so one data set can be judged by another.
+ALSO_AT = 0.8
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -100,7 +103,7 @@ def run(config: Config, modality: str, sources: Sequence[str], out: Path, cards:
             f"{', '.join(sources)}: wanted images of modality {modality} with lung and infection masks that the "
             "networks have not learned from, found none. `covidpipe datasets` lists what has masks."
         )
-    level = config.intervals.level
+    levels = sorted({ALSO_AT, config.intervals.level})
     methods: dict[str, Any] = {}
     for method, patients in sorted(by_method.items()):
         methods[method] = {
@@ -109,7 +112,7 @@ def run(config: Config, modality: str, sources: Sequence[str], out: Path, cards:
             "patients": patients,
         }
     for (_, method), (calibration,) in calibrations_of([{"modality": modality, "methods": methods}]).items():
-        methods[method] |= {"level": level, "coverage": coverage(calibration, level)}
+        methods[method]["coverage"] = [row for level in levels for row in coverage(calibration, level)]
         for row in methods[method]["coverage"]:
             log.info("%s, %s: %s", modality, method, ", ".join(f"{name} {value}" for name, value in row.items()))
     record = run_record("conformal", seed=config.seed, started=started, device=device_name(), sources=list(sources))

@@ -58,6 +58,7 @@ def intervals_section(methods: Sequence[tuple[str, dict[str, Any]]]) -> str:
     rows = (
         (
             method,
+            f"{100 * row['level']:g} %",
             f"the other {row['left_out']}s",
             row["dataset"] or "all",
             f"{100 * row['coverage']:.1f} %",
@@ -70,15 +71,24 @@ def intervals_section(methods: Sequence[tuple[str, dict[str, Any]]]) -> str:
         for method, told in methods
         for row in told["coverage"]
     )
-    head = ("method", "made from", "judged", "of patients", "of images", "width", "0 to 100", "images", "patients")
-    levels = sorted({told["level"] for _, told in methods})
+    head = (
+        "method",
+        "level",
+        "made from",
+        "judged",
+        "of patients",
+        "of images",
+        "width",
+        "0 to 100",
+        "images",
+        "patients",
+    )
     return f"""{INTERVALS}
 
-Of infection_percent, by the methods that this network is part of, at a level of \
-{", ".join(f"{100 * level:g} %" for level in levels)}. How often they held the radiologists' percentage, on patients \
-new to all networks and to what the intervals were made from. Of patients: each counts once. Of images: with the \
-95 % interval of that share. Width: the median, in points of infection_percent. 0 to 100: share of images whose \
-interval tells nothing, for want of patients.
+Of infection_percent, by the methods that this network is part of: how often they held the radiologists' percentage, \
+on patients new to all networks and to what the intervals were made from. Of patients: each counts once. Of images: \
+with the 95 % interval of that share. Width: the median, in points of infection_percent. 0 to 100: share of images \
+whose interval tells nothing, for want of patients.
 
 {_table(head, rows)}
 """

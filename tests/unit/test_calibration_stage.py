@@ -128,7 +128,8 @@ def test_only_images_that_no_network_learned_from_count(labelled, tmp_path):
     told = read_json(out)["methods"]
     assert told["alom2020"]["patients"] == [{"dataset": "medseg829", "found": [0.0, 20.0], "true": [0.0, 20.0]}]
     assert set(told["khan2020"]["models"]) == {"classify", "segment_lungs", "segment_infection"}
-    (row,) = told["alom2020"]["coverage"][1:]
+    assert [row["level"] for row in told["alom2020"]["coverage"]] == [0.8, 0.8, 0.9, 0.9]
+    row = told["alom2020"]["coverage"][-1]
     assert (row["patients"], row["images"], row["unbounded"]) == (1, 2, 1.0)
     seen("medseg829", {tiny.HEALTHY: "train", tiny.ILL: "test"})
     conformal.run(config, "ct", ["medseg829"], out)
@@ -151,8 +152,8 @@ def test_the_cards_of_the_networks_tell_the_coverage(labelled, tmp_path):
     lungs, infection, film = (
         (weights / name / "card.md").read_text() for name in ("ct_lungs", "ct_infection", "xr_lungs")
     )
-    assert "| alom2020 | the other patients | medseg829 | 100.0 % |" in lungs and "| khan2020 |" in lungs
-    assert "| alom2020 |" not in infection and "| khan2020 | the other patients | all |" in infection
+    assert "| alom2020 | 90 % | the other patients | medseg829 | 100.0 % |" in lungs and "| khan2020 |" in lungs
+    assert "| alom2020 |" not in infection and "| khan2020 | 80 % | the other patients | all |" in infection
     assert "## Prediction intervals" not in film
     ship.update_cards(weights, [tmp_path / "ct.json"])
     assert (weights / "ct_lungs" / "card.md").read_text() == lungs, "told once"
