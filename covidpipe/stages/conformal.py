@@ -11,7 +11,6 @@ from typing import Any
 
 from covidpipe import paths
 from covidpipe.config import Config
-from covidpipe.errors import BadConfig
 from covidpipe.harmonize import Transform
 from covidpipe.inference.cohorts import Networks, applicable_methods, findings, load_networks
 from covidpipe.inference.engine import LoadedModel
@@ -75,7 +74,7 @@ def run(config: Config, modality: str, sources: Sequence[str], out: Path, cards:
 
     Taken are the images of `sources` with radiologists' masks of lungs and infection whose patient is known. Of a data
     set that a network of the method learned from, those that stand in the validation or test part of one and in the
-    training part of none; of another one, those that no network was trained on.
+    training part of none; of another one, those that no network was trained on. A method without any is not told.
 
     Parameters
     ----------
@@ -86,11 +85,6 @@ def run(config: Config, modality: str, sources: Sequence[str], out: Path, cards:
     out : Path
     cards : Path, optional
         Folder of model folders; the cards of those that took part are told the coverage.
-
-    Raises
-    ------
-    BadConfig
-        No image is fit.
     """
     started = time.time()
     wanted = applicable_methods(config, METHODS)
@@ -98,10 +92,11 @@ def run(config: Config, modality: str, sources: Sequence[str], out: Path, cards:
     some = list(judged(config, modality, sources, wanted, networks))
     told = {method: by_patient(one for one in some if one.method == method) for method in wanted[modality]}
     by_method = {method: patients for method, patients in told.items() if patients}
-    if not by_method:
-        raise BadConfig(
-            f"{', '.join(sources)}: wanted images of modality {modality} with lung and infection masks that the "
-            "networks have not learned from, found none. `covidpipe datasets` lists what has masks."
+    for method in sorted(set(wanted[modality]) - set(by_method)):
+        log.warning(
+            "%s, %s: %s have no image with lung and infection masks that the networks have not learned from: it will "
+            "have no intervals. `covidpipe datasets` lists what has masks.",
+            *(modality, method, ", ".join(sources)),
         )
     levels = sorted({ALSO_AT, config.intervals.level})
     methods: dict[str, Any] = {}
