@@ -125,12 +125,14 @@ def auc_interval(probability: np.ndarray, truth: np.ndarray, groups: np.ndarray)
     Returns
     -------
     Interval or None
-        None if a class is absent, or seen in one patient only, or if all probabilities are equal.
+        None if a class is seen in fewer than three patients, or if all probabilities are equal. (What two patients
+        add to the area differs from their mean by the same amount to either side, and their terms can cancel: the
+        interval of a real test on two patients was .702 to .703.)
     """
     probability, truth = np.asarray(probability), np.asarray(truth, bool)
     names, codes = np.unique(np.asarray(groups), return_inverse=True)
     ill, healthy = (len(np.unique(codes[truth == label])) for label in (True, False))
-    if min(ill, healthy) < 2:
+    if min(ill, healthy) < 3:
         return None
     area, of_ill, of_healthy = placements(probability, truth)
     how = "DeLong" if len(names) == len(truth) else f"DeLong (Obuchowski), {len(names)} patients"

@@ -152,7 +152,7 @@ def test_delong_by_its_definition():
             assert found.how == "DeLong"
             assert found[:2] == pytest.approx(logit_ends(area, error, t.ppf(0.975, n - 1)), abs=1e-9)
         groups = rng.integers(0, 6, n)
-        if min(len(set(groups[truth])), len(set(groups[~truth]))) > 1 and area < 1:
+        if min(len(set(groups[truth])), len(set(groups[~truth]))) > 2 and area < 1:
             area, error = brute_obuchowski(p, truth, groups)
             patients = len(set(groups))
             found = auc_interval(p, truth, groups)
@@ -177,6 +177,8 @@ def test_an_auc_without_patients_to_compare_has_no_interval():
     truth = np.arange(8) < 4
     assert auc_interval(np.arange(8.0), np.ones(8, bool), np.arange(8)) is None
     assert auc_interval(np.arange(8.0), truth, np.arange(8) // 4) is None  # one patient of each kind
+    two = np.arange(8) % 2
+    assert auc_interval(np.arange(8.0), truth, two) is None and auc_interval(np.arange(8.0), truth, np.arange(8))
     assert auc_interval(np.zeros(8), truth, np.arange(8)) is None  # every probability the same
 
 
