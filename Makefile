@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 ONE_CORE := $(foreach rule,phantoms ingest harmonize wavelet train_model evaluate_model predict,$(rule)=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slurm check check-models check-backends check-authors bench weights intervals lock clean
+.PHONY: help env demo test test-slurm check check-models check-backends check-authors bench fuzz weights intervals lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}'
@@ -67,6 +67,10 @@ check-backends: env ## every network on TensorFlow, JAX and PyTorch: the same an
 
 check-authors: env ## Khan et al.'s released weights on their 74 test images: their score, and what it is made of (3 minutes)
 	@python -m pytest -m full_size tests/unit/test_released.py -rP
+
+fuzz: env ## damaged files of every kind: rows, errors, crashes, hangs, memory; FUZZ="--count 2000 --seed 1 --seconds 600"
+	@echo "Making and reading damaged files ..."
+	@python -m tests.fuzz $(FUZZ)
 
 bench: env ## how fast, as ratios to plain code, measured in one run; results/bench (10 minutes on an idle machine)
 	@python -m tests.benchmarks

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -40,6 +41,11 @@ from covidpipe.registry import (
 )
 from covidpipe.sealed import seal, unseal
 
+LARGEST_CONFIG = 1_000_000  # bytes
+DEEPEST = 50  # levels of a config
+LONGEST_WORDS = 1_000  # of another's error message
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 2
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
 
@@ -637,7 +643,7 @@ def _sentence(where: str, item: Any) -> str:
         known = (section or Config).model_fields
         return f"{where}: `{key}` is not a key.{did_you_mean(str(item['loc'][-1]), known)}"
     message = item["msg"].removeprefix("Value error, ")
-    found = "" if item["type"] in ("value_error", "missing") else f" (found {item['input']!r})"
+    found = "" if item["type"] in ("value_error", "missing") else f" (found {_SHORT.repr(item['input'])[:LONGEST_WORDS]})"
     return f"{where}: `{key}`: {message}{found}" if key else f"{where}: {message}"
 
 
@@ -653,6 +659,20 @@ def _section(path: tuple) -> type[BaseModel] | None:
     return section
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, that does not follow brackets in brackets in ... for minutes."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise yaml.YAMLError(f"nested deeper than {DEEPEST} levels")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
 def load(path: str | Path) -> Config:
     """Read a YAML config file.
 
@@ -663,11 +683,14 @@ def load(path: str | Path) -> Config:
     """
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text())
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise BadConfig(f"{path}: larger than {LARGEST_CONFIG:,} bytes; wanted a config.")
+        raw = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError:
         raise BadConfig(f"{path}: there is no such config file. Examples are in config/.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise BadConfig(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    # ValueError: dates and numbers that are none; RecursionError: brackets in brackets in ...
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
+        raise BadConfig(f"{path}: not readable as YAML: {' '.join(str(error).split())[:LONGEST_WORDS]}") from None
     return parse(raw or {}, str(path))
 
 

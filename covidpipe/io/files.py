@@ -29,7 +29,8 @@ from covidpipe.schemas import (
     first_out_of_order,
 )
 
-PARQUET: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}
+# Each page has a checksum, which is verified when it is read.
+PARQUET: dict[str, Any] = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True}
 # Of ten million rows a group is 0.16 % of the bytes, and the footer, which tells what patients each group holds, 0.2 %:
 # a query for one patient reads the footer, or twice, and a group or two. Larger groups are scanned hardly faster
 # (tests/benchmarks/table.py).
@@ -288,11 +289,11 @@ def count_rows(path: str | Path, spec: TableSpec) -> int:
 def opened(path: Path) -> Iterator[pq.ParquetFile]:
     """An open Parquet file; raise `BadTable` where there is none, or where it is damaged."""
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
     except FileNotFoundError:
         raise BadTable(f"{path}: there is no such table.") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise BadTable(f"{path}: not a whole Parquet file ({error}). Delete it and run again.") from None
 
 

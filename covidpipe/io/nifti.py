@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from covidpipe.config import Limits
 from covidpipe.errors import BadInput
 from covidpipe.io.image import Facts
 from covidpipe.io.raster import check_size
+
+# What it mends in a header, and how, is of no use to a study, and quotes the header.
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 
 LABELS_AT_MOST = 128  # distinct values of a label map
 HU_CONFIDENCE = 0.99  # that a volume is a CT if its values lie on both sides of lung tissue
@@ -28,9 +32,10 @@ class Nifti:
         self.limits = limits
         # nibabel raises whatever a damaged file provokes: OSError, EOFError, HeaderDataError, zlib.error ...
         try:
-            volume: Any = nib.load(path)  # its declared type knows no voxels
-            shape = volume.shape
-            orientation = nib.orientations.io_orientation(volume.affine)
+            with np.errstate(all="ignore"):  # of an affine that is none
+                volume: Any = nib.load(path)  # its declared type knows no voxels
+                shape = volume.shape
+                orientation = nib.orientations.io_orientation(volume.affine)
             stated = any(int(volume.header[code]) > 0 for code in ("qform_code", "sform_code"))
             zooms = tuple(float(z) for z in volume.header.get_zooms()[:3])
         except Exception as error:
@@ -62,6 +67,10 @@ class Nifti:
             )
         if self.volume.get_data_dtype().fields is not None:
             raise BadInput("color_image", "A NIfTI of colors; one value a voxel was expected: export the CT itself.")
+        if self.volume.get_data_dtype().kind == "c":
+            raise BadInput(
+                "unsupported_format", "A NIfTI of complex numbers; a CT was expected: leave it out, or export the CT."
+            )
         check_size(self.frames, self.rows * self.columns, self.limits)
         size = math.prod(self.shape) * self.volume.get_data_dtype().itemsize
         if size > self.limits.max_memory_gib * (1 << 30):
@@ -114,7 +123,8 @@ class Nifti:
             values = np.where(np.isnan(values), self.low, values)  # what lies outside of the field of view
         whole = values.dtype.kind in "iu" or bool((values == np.rint(values)).all())
         fits = whole and np.iinfo(np.int16).min <= self.low and self.high <= np.iinfo(np.int16).max
-        return np.ascontiguousarray(values, dtype=np.int16 if fits else np.float32)
+        with np.errstate(over="ignore"):  # what no float holds becomes infinite, and the image is refused
+            return np.ascontiguousarray(values, dtype=np.int16 if fits else np.float32)
 
 
 def _is_label_map(stored: np.ndarray) -> bool:

@@ -38,7 +38,7 @@ class Raster:
                 with tifffile.TiffFile(path) as tiff:
                     # One more than allowed is enough to refuse it: a chain of pages may be endless.
                     pages: list[Any] = list(islice(tiff.pages, limits.max_frames + 1))
-                    self.shapes = [(page.imagelength, page.imagewidth) for page in pages]
+                    self.shapes = [(int(page.imagelength), int(page.imagewidth)) for page in pages]
             else:
                 with PIL.Image.open(path, formats=[kind]) as picture:
                     self.shapes = [picture.size[::-1]]

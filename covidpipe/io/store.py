@@ -34,6 +34,10 @@ Item = TypeVar("Item")
 
 SPECS = {"images.zarr": STORE_INDEX, "masks.zarr": MASK_INDEX}
 INDEX = "index.parquet"
+SHARD_INDEX = 16  # bytes that a shard has at least for each image: where it begins, how long it is
+AGAIN = "Delete the folder and run again."
+# What Zarr and its codecs raise for metadata and images that are damaged.
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, OSError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ class Writer:
         """
         place = self.positions(number)
         group = zarr.open_group(self.folder / self.name, mode="r+")
-        arrays = dict(group.arrays())
+        # A mask without any pixel is written like any other: what is missing is then missing, and not empty.
+        arrays = {name: array.with_config({"write_empty_chunks": True}) for name, array in group.arrays()}
         if set(block) != set(arrays):
             raise ValueError(f"shard {number}: wanted the arrays {sorted(arrays)}, came {sorted(block)}")
         for name, values in block.items():
@@ -250,14 +255,39 @@ class Store:
 
         Each shard is read once, from the first to the last image wanted of it: Zarr's own orthogonal selection opens
         the shard again for every image.
+
+        Raises
+        ------
+        BadTable
+            The array, a shard or an image of it is missing or damaged: every image has a checksum.
         """
+        if name not in self.arrays:
+            raise BadTable(
+                f"{self.folder}: wanted the array `{name}`, found {', '.join(self.arrays) or 'none'}. {AGAIN}"
+            )
         array, wanted = self.arrays[name], np.asarray(positions, np.int64)
         values = np.empty((len(wanted), *array.shape[1:]), np.uint8)
         for shard in np.unique(wanted // self.shard):
             here = np.flatnonzero(wanted // self.shard == shard)
             first, last = wanted[here].min(), wanted[here].max()
-            values[here] = np.asarray(array[first : last + 1])[wanted[here] - first]
+            self._check_shard(name, int(shard))
+            try:
+                values[here] = np.asarray(array[first : last + 1])[wanted[here] - first]
+            except DAMAGED as error:
+                raise BadTable(
+                    f"{self.folder}: shard {shard} of `{name}` is damaged: its checksums do not hold "
+                    f"({type(error).__name__}). {AGAIN}"
+                ) from error
         return values
+
+    def _check_shard(self, name: str, shard: int) -> None:
+        """Refuse a shard whose file is gone or empty, as a power cut leaves it.
+
+        Zarr takes it for one of zeros, and masks of zeros for no infection.
+        """
+        files = [self.folder / group / name / "c" / str(shard) / "0" / "0" for group in SPECS]
+        if not any(file.is_file() and file.stat().st_size > SHARD_INDEX * self.shard for file in files):
+            raise BadTable(f"{self.folder}: shard {shard} of `{name}` is gone, or empty. {AGAIN}")
 
 
 def open_store(folder: str | Path) -> Store:
@@ -274,11 +304,28 @@ def open_store(folder: str | Path) -> Store:
             index = read_frame(folder / INDEX, spec)
             # Not Group.arrays(): it warns of every other file, such as the time stamp that Snakemake leaves there.
             found = sorted(path.parent for path in (folder / name).glob("*/zarr.json"))
-            arrays = {path.name: zarr.open_array(path, mode="r") for path in found}
-            if any(array.shape[0] != len(index) for array in arrays.values()):
-                raise BadTable(f"{folder}: {INDEX} and {name} differ in length. Delete the folder and run again.")
+            try:
+                arrays = {path.name: zarr.open_array(path, mode="r") for path in found}
+                whole = all(_is_as_written(array, len(index)) for array in arrays.values())
+            except DAMAGED as error:
+                raise BadTable(f"{folder}: {name} is damaged ({type(error).__name__}). {AGAIN}") from error
+            if not arrays or not whole or len({array.shape for array in arrays.values()}) > 1:
+                raise BadTable(f"{folder}: {INDEX} and {name} differ in length, or an array in its form. {AGAIN}")
             return Store(folder, index, arrays)
     raise BadTable(
         f"{folder}: wanted a store ({' or '.join(SPECS)} beside {INDEX}), found "
         f"{'no such folder' if not folder.is_dir() else 'none'}. Run the stage that writes it first."
+    )
+
+
+def _is_as_written(array: zarr.Array, n: int) -> bool:
+    """True for (n, rows, columns) of uint8, an image a chunk, as `creating` makes them."""
+    shape = array.shape
+    return (
+        len(shape) == 3
+        and shape[0] == n
+        and array.dtype == np.uint8
+        and tuple(array.chunks) == (1, *shape[1:])
+        and array.shards is not None
+        and array.fill_value == 0
     )

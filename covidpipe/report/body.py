@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +44,7 @@ def without_writing(grey: NDArray[np.uint8], lung_mask: NDArray[np.bool_], modal
     return np.where(whole, grey, np.uint8(0))
 
 
-def _filled(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _filled(mask: NDArray[Any]) -> NDArray[np.bool_]:
     """A mask with everything that its outer edges enclose."""
     edges, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = np.zeros_like(mask)

@@ -82,7 +82,7 @@ def test_a_damaged_image_is_not_taken_for_a_good_one(tmp_path):
     damaged = bytearray(shard.read_bytes())
     damaged[20] ^= 1
     shard.write_bytes(damaged)
-    with pytest.raises(ValueError, match="checksum"):
+    with pytest.raises(BadTable, match="shard 0 of `image` is damaged: its checksums do not hold"):
         open_store(tmp_path / "s").read("image", [0])
 
 
