@@ -2,15 +2,12 @@
 
 snakemake --cores all --configfile config/real_ct.yaml            every cohort's tables and report
 snakemake --cores all --configfile config/real_ct.yaml evaluate   the networks and their test results
+snakemake --cores all paper                                       both papers' tables and figures (config/paper.yaml)
 """
 
 from snakemake.utils import min_version
 
 min_version("9.27")
-
-if not config:
-
-    configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
@@ -21,6 +18,7 @@ include: "workflow/rules/wavelet.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/leakage.smk"
+include: "workflow/rules/paper.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/reference.smk"
 include: "workflow/rules/conformal.smk"

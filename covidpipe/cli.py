@@ -343,6 +343,9 @@ def _stage_commands(commands: Any) -> None:
         *("recipe", "--config", "--model", "--store", "--split", "--images", "--out"),
     )
     stage("leakage", _leakage, "published beside grouped splits of the same networks", "--config", "--out")
+    stage("frames", _frames, "the authors' weights and a border painter on their own test frames", "--config", "--out")
+    command = stage("paper", _paper, "both papers' tables and figures", "--config", "--checks", "--out")
+    command.add_argument("--frames", type=Path, nargs="*", default=[], help="of the stage frames, if it has run")
     stage("checks", _checks, "the papers' printed numbers against themselves", "--published", "--out")
     command = stage("predict", _predict, "segment one shard of a cohort", "cohort", "--config", "--images", "--out")
     command.add_argument("--shard", type=int, required=True)
@@ -696,10 +699,16 @@ def _leakage(given: argparse.Namespace) -> None:
     leakage.run(_load(given), given.out)
 
 
-def _harmonize(given: argparse.Namespace) -> None:
-    from covidpipe.stages import harmonize
+def _frames(given: argparse.Namespace) -> None:
+    from covidpipe.stages import frames
 
     frames.run(_load(given), given.out)
+
+
+def _paper(given: argparse.Namespace) -> None:
+    from covidpipe.stages import paper
+
+    paper.run(_load(given), given.checks, given.frames[0] if given.frames else None, given.out)
 
 
 def _checks(given: argparse.Namespace) -> None:

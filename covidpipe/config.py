@@ -118,6 +118,21 @@ class Recipe(Section):
         None, description="the network under `training` whose weights it starts from; same model and width"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _reading_of_the_regime(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        regime = REGIMES.get(str(given.get("task")), {}).get(str(given.get("regime")))
+        if regime is None or regime.reading is None:
+            return given
+        if given.get("reading", regime.reading) != regime.reading:
+            raise ValueError(
+                f"regime `{given['regime']}` is that of the wavelet reading `{regime.reading}`, and the recipe asks for "
+                f"`{given['reading']}`: leave `reading` out, or take the regime `scratch_wavelet`"
+            )
+        return {**given, "reading": regime.reading}
+
     @model_validator(mode="after")
     def _known(self) -> Recipe:
         for word, known, what in (
@@ -414,6 +429,15 @@ class Pretrained(Section):
         return {**given, "files": files}
 
 
+class Paper(Section):
+    """`snakemake paper`: the papers' tables and figures, published beside recomputed."""
+
+    label: Literal["full", "short", "phantoms"] = Field(
+        "full", description="printed on every table and figure: how far they are from the papers' schedules and images"
+    )
+    published: str = Field("config/published", description="folder of the numbers that the papers print")
+
+
 class Limits(Section):
     """What is refused before it is read."""
 
@@ -460,6 +484,7 @@ class Config(Section):
     summary: Summary = Field(default_factory=Summary)
     intervals: Intervals = Field(default_factory=Intervals)
     pretrained: Pretrained = Field(default_factory=Pretrained)
+    paper: Paper = Field(default_factory=Paper)
     limits: Limits = Field(default_factory=Limits)
     folds: int = Field(5, ge=2, description="folds of every split")
     shard_images: int = Field(512, ge=1, description="images of one shard, and so of one cluster job")

@@ -61,6 +61,8 @@ STAGE_TABLES: dict[str, tuple[str, ...]] = {
     "score": ("metrics_images", "metrics_summary"),
     "report": (),
     "checks": ("paper_checks",),
+    "frames": ("paper_frames",),
+    "paper": ("paper_table",),
 }
 
 

@@ -323,12 +323,14 @@ class Regime:
 
     ``input`` is ``wavelet`` (the enhanced store) or ``harmonized``; ``weights`` is what training starts from;
     ``pixel_weights`` is ``median_frequency`` for Khan et al.'s static attention, which weighs each class by 0.5 / its
-    share of the training pixels.
+    share of the training pixels. ``reading`` is the wavelet reading of a regime that differs from another in nothing
+    else; None: the recipe says.
     """
 
     input: Literal["harmonized", "wavelet"]
     weights: Literal["random", "imagenet"] = "random"
     pixel_weights: Literal["uniform", "median_frequency"] = "uniform"
+    reading: str | None = None
 
 
 # Khan et al. Table 3: D (wavelet-enhanced), O (original), fine-tuned. Which image the fine-tuned rows saw is not
@@ -338,6 +340,10 @@ CLASSIFIER_REGIMES: dict[str, Regime] = {
     "scratch_wavelet": Regime(input="wavelet"),
     "scratch_original": Regime(input="harmonized"),
     "fine_tuned": Regime(input="wavelet", weights="imagenet"),
+    # The wavelet reading of the text (scratch_wavelet, by default) beside that of the released code and a control
+    # without a wavelet, to see whether it contributes anything.
+    "scratch_authors_code": Regime(input="wavelet", reading="authors_code"),
+    "scratch_gain2_clip": Regime(input="wavelet", reading="gain2_clip"),
 }
 # Khan et al. Tables 5 and 6 and section 3.2.2, whose images are 304 x 304 x 3: never enhanced.
 SEGMENTER_REGIMES: dict[str, Regime] = {

@@ -999,6 +999,68 @@ PAPER_CHECKS = TableSpec(
     ),
 )
 
+PAPER_FRAMES = TableSpec(
+    name="paper_frames",
+    grain="one row = one measure of one answer to Khan et al.'s test frames, in one scoring",
+    key=("answer", "scoring", "subject", "measure"),
+    sort_by=("answer", "scoring", "subject", "measure"),
+    columns=(
+        Column("answer", _string, "Whose masks are scored: the authors' released weights, or the border painter."),
+        Column("scoring", _string, "Which pixels count.", values=("full_frame_exact", "full_frame", "inside_ct")),
+        Column("subject", _string, "Class of pixels.", values=("infected", "background", "all")),
+        Column("measure", _string, "What was measured, in the words of config/published/."),
+        Column("value", pa.float64(), "Its value.", between=(0, 1)),
+        Column("low", pa.float64(), "Lower end of the 95 % interval.", null_means="undefined"),
+        Column("high", pa.float64(), "Upper end of the 95 % interval.", null_means="undefined"),
+        Column("n", pa.int64(), "Frames.", between=(1, INF)),
+        Column("interval", _string, "How the interval was made.", null_means="there is none"),
+    ),
+)
+
+
+def _of_protocol(protocol: str, says: str) -> tuple[Column, ...]:
+    name, none = f"{protocol}_protocol", "not run, or undefined"
+    return (
+        Column(name, pa.float64(), f"The measure, recomputed here {says}.", null_means=none),
+        Column(f"{name}_low", pa.float64(), "Lower end of its 95 % interval.", null_means=none),
+        Column(f"{name}_high", pa.float64(), "Upper end of its 95 % interval.", null_means=none),
+        Column(f"{name}_n", pa.int64(), "Images that it rests on.", between=(0, INF), null_means=none),
+        Column(f"{name}_patients", pa.int64(), "Patients that it rests on.", between=(0, INF), null_means=none),
+        Column(f"{name}_dataset", _string, "The dataset.", null_means="not run"),
+    )
+
+
+PAPER_TABLE = TableSpec(
+    name="paper_table",
+    grain="one row = one measure of one row of a paper's table, or of a control",
+    key=("source", "role", "row", "regime", "scoring", "subject", "measure"),
+    sort_by=("source", "role", "row", "regime", "scoring", "subject", "measure"),
+    columns=(
+        Column("source", _string, "The table, figure or section of the paper."),
+        Column("row", _string, "What the row is called there, or the name of a control."),
+        Column(
+            "role",
+            _string,
+            "A network, that which the authors released, or a control, which looks at no lung or at nearly nothing.",
+            values=("network", "released", "control"),
+        ),
+        Column("network", _string, "The network (`covidpipe models`); empty for a control."),
+        Column("regime", _string, "How it is fed and started; empty for a control."),
+        Column("scoring", _string, "Which pixels of an exported figure count; empty: of the harmonized image, all."),
+        Column("subject", _string, "Class of pixels; empty for labels."),
+        Column("measure", _string, "The measure, in the words of config/published/."),
+        Column("unit", _string, "% or, for shares of 1, nothing."),
+        Column("printed", _string, "The number as it is printed.", null_means="the paper has none"),
+        Column("published", pa.float64(), "The printed number.", null_means="the paper has none"),
+        Column("published_low", pa.float64(), "Its printed lower end.", null_means="the paper has none"),
+        Column("published_high", pa.float64(), "Its printed upper end.", null_means="the paper has none"),
+        Column("published_n", pa.int64(), "Images it is said to rest on.", null_means="the paper does not say"),
+        *_of_protocol("published", "with images drawn at random, as in the papers"),
+        *_of_protocol("grouped", "with patients and copies kept on one side"),
+        Column("label", _string, "How far this run is from the paper's.", values=("full", "short", "phantoms")),
+    ),
+)
+
 TABLES: dict[str, TableSpec] = {
     spec.name: spec
     for spec in (
@@ -1017,6 +1079,8 @@ TABLES: dict[str, TableSpec] = {
         METRICS_SUMMARY,
         RELIABILITY,
         PAPER_CHECKS,
+        PAPER_FRAMES,
+        PAPER_TABLE,
     )
 }
 

@@ -79,6 +79,23 @@ def phantoms_of(config: Config, name: str) -> str | None:
     return next((p for p in config.phantoms if root.is_relative_to(paths.phantoms(config, p))), None)
 
 
+def default_config(arguments: Iterable[str]) -> str:
+    """The config of a run that is given none: that of the papers for ``snakemake paper``, else all defaults.
+
+    Jobs are asked again without the target: what was chosen is handed on to them as ``COVIDPIPE_DEFAULT_CONFIG``.
+    """
+    chosen = os.environ.get("COVIDPIPE_DEFAULT_CONFIG")
+    if chosen is None:
+        chosen = "config/paper.yaml" if "paper" in arguments else "config/config.yaml"
+        os.environ["COVIDPIPE_DEFAULT_CONFIG"] = chosen
+    return chosen
+
+
+def authors_files(config: Config) -> bool:
+    """True if Khan et al.'s frames and weights are there."""
+    return (config.source_root("khan2020") / "cov_raseg_authors_weights.npz").exists()
+
+
 def has_truth(config: Config, cohort: str) -> bool:
     """True if the cohort is a dataset whose infection masks tell the error of its percentages."""
     dataset = config.cohorts[cohort].dataset
@@ -311,6 +328,12 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
         return {"folds": config.folds, "recipes": [config.training[name].model_dump(mode="json") for name in recipes]}
     if stage == "leakage":
         return {"training": plain["training"], "folds": config.folds}
+    if stage == "checks":
+        return {}
+    if stage == "frames":
+        return {"root": str(config.source_root("khan2020")), "seed": config.seed}
+    if stage == "paper":
+        return {key: plain[key] for key in ("training", "paper", "threshold", "folds", "seed")}
     if stage == "harmonize":
         return {"window_hu": plain["harmonize"]["window_hu"], "root": seal(str(config.source_root(given["name"])))}
     if stage == "wavelet":

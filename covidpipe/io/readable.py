@@ -32,7 +32,13 @@ def _cell(value: Any) -> str:
     return text.replace("|", r"\|").replace("\n", " ")
 
 
-def write_three(stem: Path, rows: list[dict[str, Any]], spec: TableSpec, heading: str) -> pa.Table:
+def write_three(
+    stem: Path,
+    rows: list[dict[str, Any]],
+    spec: TableSpec,
+    heading: str,
+    shown: tuple[Sequence[str], Sequence[Sequence[Any]]] | None = None,
+) -> pa.Table:
     """Write `rows` as ``{stem}.parquet``, ``.csv`` and ``.md``, checked against `spec`.
 
     Parameters
@@ -43,6 +49,8 @@ def write_three(stem: Path, rows: list[dict[str, Any]], spec: TableSpec, heading
     spec : TableSpec
     heading : str
         Markdown that stands above the table.
+    shown : (columns, rows), optional
+        What the Markdown shows; None: all columns.
 
     Returns
     -------
@@ -51,6 +59,7 @@ def write_three(stem: Path, rows: list[dict[str, Any]], spec: TableSpec, heading
     """
     table = write_table(stem.with_name(f"{stem.name}.parquet"), rows, spec)
     write_text(stem.with_name(f"{stem.name}.csv"), table.to_pandas().to_csv(index=False, lineterminator="\n"))
-    body = markdown_table(table.column_names, [list(row.values()) for row in table.to_pylist()])
+    columns, lines = shown or (table.column_names, [list(row.values()) for row in table.to_pylist()])
+    body = markdown_table(columns, lines)
     write_text(stem.with_name(f"{stem.name}.md"), f"{heading.rstrip()}\n\n{body}")
     return table

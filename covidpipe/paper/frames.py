@@ -64,3 +64,50 @@ def counted(mask: np.ndarray, scoring: str, box: tuple[slice, slice]) -> tuple[n
         counts[...] = False
         counts[(..., *box)] = True
     return counts, mask > 127
+
+
+def margin(masks: np.ndarray) -> np.ndarray:
+    """What a painter who never looks for a lesion paints: the pixels that are white in every mask.
+
+    Parameters
+    ----------
+    masks : ndarray of uint8, (n, rows, columns)
+        Of the training list, as exported.
+
+    Returns
+    -------
+    ndarray of bool, (rows, columns)
+
+    >>> margin(np.array([[[255, 255, 0]], [[255, 0, 200]]], np.uint8)).tolist()
+    [[True, False, False]]
+    """
+    return np.asarray((masks > 127).all(axis=0))
+
+
+def confusions(found: np.ndarray, masks: np.ndarray, scoring: str, box: tuple[slice, slice]) -> np.ndarray:
+    """Pixels of each frame that are rightly and falsely called infected and background, as a scoring counts them.
+
+    Parameters
+    ----------
+    found : ndarray of bool, (n, rows, columns) or (rows, columns)
+        Called infected; one mask for all frames if it has no n.
+    masks : ndarray of uint8, (n, rows, columns)
+        As exported.
+    scoring : str
+        A key of `SCORINGS`.
+    box : tuple of slice
+        The CT inside the figure (`ct_box`).
+
+    Returns
+    -------
+    ndarray of int, (n, 4)
+        True positives, false positives, true negatives, false negatives: the order of `metrics.counts.Counts`.
+
+    >>> masks = np.array([[[255, 255, 0, 100]]], np.uint8)
+    >>> confusions(np.array([[True, False, True, True]]), masks, "full_frame_exact", ct_box(masks * 0)).tolist()
+    [[1, 1, 0, 1]]
+    """
+    counts, infected = counted(masks, scoring, box)
+    found = np.broadcast_to(found, masks.shape)
+    cells = (found & infected, found & ~infected, ~found & ~infected, ~found & infected)
+    return np.stack([(cell & counts).sum(axis=(1, 2)) for cell in cells], axis=1)

@@ -90,6 +90,20 @@ class Published:
         return next(self.where(**wanted), None)
 
 
+def released_iou(khan2020: Published) -> Cell:
+    """The published infected IoU of the network whose weights Khan et al. released.
+
+    Raises
+    ------
+    BadTable
+        It is not among the published numbers.
+    """
+    cell = khan2020.one(source="Table 5", row="SA-CoV-RASeg", subject="infected", measure="iou")
+    if cell is None:
+        raise BadTable("config/published/khan2020.csv: wanted the infected IoU of SA-CoV-RASeg in Table 5, found none.")
+    return cell
+
+
 def read_published(path: str | Path) -> Published:
     """Read ``config/published/{paper}.csv``.
 

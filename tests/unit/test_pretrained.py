@@ -482,6 +482,8 @@ def test_regimes_are_rows():
         "scratch_wavelet": ("wavelet", "random"),
         "scratch_original": ("harmonized", "random"),
         "fine_tuned": ("wavelet", "imagenet"),
+        "scratch_authors_code": ("wavelet", "random"),
+        "scratch_gain2_clip": ("wavelet", "random"),
     }
     assert {name: (r.input, r.weights, r.pixel_weights) for name, r in REGIMES["segment_infection"].items()} == {
         "scratch": ("harmonized", "random", "uniform"),

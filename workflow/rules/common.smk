@@ -1,6 +1,7 @@
 """The checked config, and what several rules share. Questions about a config are answered in covidpipe/workflow.py."""
 
 import os
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,11 @@ from covidpipe.registry import (
 
 # Used with --sdm conda only; COVIDPIPE_ENV=gpu chooses the environment for machines with GPUs.
 CONDA = f"../../envs/{os.environ.get('COVIDPIPE_ENV', 'cpu')}.yaml"
+
+if not config:
+
+    configfile: jobs.default_config(sys.argv)
+
 
 try:
     STUDY = jobs.study(config, workflow.configfiles)
@@ -291,6 +297,23 @@ def shard_files(file):
         ]
 
     return files
+
+
+def published_numbers():
+    """The numbers that the papers print."""
+    return [
+        Path(STUDY.paper.published) / f"{paper}.csv"
+        for paper in ("alom2020", "khan2020")
+    ]
+
+
+def frames_of_the_authors():
+    """What Khan et al.'s own weights score on their own frames, where these are there."""
+    return (
+        [RESULTS / "paper" / "frames" / "frames.parquet"]
+        if jobs.authors_files(STUDY)
+        else []
+    )
 
 
 def all_models():
