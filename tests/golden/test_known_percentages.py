@@ -15,6 +15,7 @@ from covidpipe.io.read import read_image, read_mask
 from covidpipe.io.store import write_store
 from covidpipe.quantify import infection_percent
 from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX
+from covidpipe.sealed import unseal
 from covidpipe.stages import ingest, phantoms, quantify
 
 SIZE, SLICES, PATIENTS = 96, 5, 4
@@ -135,5 +136,5 @@ def test_series_are_told_apart_and_in_order(folder, tmp_path):
     assert len(rows) == PATIENTS * SLICES and {row["modality"] for row in rows} == {"ct"}
     assert len({row["patient_id"] for row in rows}) == len({row["series_id"] for row in rows}) == PATIENTS
     for patient in {row["patient_id"] for row in rows}:
-        own = sorted((row for row in rows if row["patient_id"] == patient), key=lambda row: row["path"])
+        own = sorted((row for row in rows if row["patient_id"] == patient), key=lambda row: unseal(row["path"]))
         assert [row["slice_index"] for row in own] == list(range(SLICES))
