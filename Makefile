@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 ONE_CORE := $(foreach rule,phantoms ingest harmonize wavelet train_model evaluate_model predict,$(rule)=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slurm check check-models check-backends check-authors bench fuzz weights intervals lock clean
+.PHONY: help env demo test test-slurm check check-models check-backends check-authors paper bench fuzz weights intervals lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}'
@@ -54,7 +54,8 @@ check: env ## what CI runs before the tests: ruff, snakefmt, lint, mypy, dry run
 	@covidpipe config | diff - config/config.yaml || { echo "config/config.yaml is stale: covidpipe config > config/config.yaml"; exit 1; }
 	@for study in $(STUDIES); do \
 		echo "dry run: $$study"; \
-		snakemake cohort train evaluate --dry-run --quiet all --configfile $$study || exit 1; \
+		papers=$$(case $$study in config/paper*) echo paper;; esac); \
+		snakemake cohort train evaluate $$papers --dry-run --quiet all --configfile $$study || exit 1; \
 	done
 	@echo "All checks passed."
 
@@ -71,6 +72,13 @@ check-authors: env ## Khan et al.'s released weights on their 74 test images: th
 fuzz: env ## damaged files of every kind: rows, errors, crashes, hangs, memory; FUZZ="--count 2000 --seed 1 --seconds 600"
 	@echo "Making and reading damaged files ..."
 	@python -m tests.fuzz $(FUZZ)
+
+# Without the images: which to get, where and under which licence, and all of it on synthetic patients.
+paper: env ## both papers' tables and figures, published beside recomputed, on two cores (under 90 minutes)
+	@if covidpipe datasets --missing --config config/paper-short.yaml; then study=paper-short; \
+	else study=paper-phantoms; echo "Without them: synthetic patients, labelled so (config/paper-phantoms.yaml)."; fi; \
+	snakemake paper --profile workflow/profiles/local --configfile config/$$study.yaml --set-threads $(ONE_CORE) || exit 1; \
+	echo "The page: results/$$study/paper/both/reproduction.md, the tables and figures beside it."
 
 bench: env ## how fast, as ratios to plain code, measured in one run; results/bench (10 minutes on an idle machine)
 	@python -m tests.benchmarks

@@ -24,7 +24,9 @@ STUDIES = sorted(set((ROOT / "config").glob("*.yaml")) - {ROOT / "config" / "dat
 
 @pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.name)
 def test_every_config_can_be_planned(file, tmp_path):
-    planned = snakemake("cohort", "train", "evaluate", "-n", "--configfile", file, "--directory", tmp_path)
+    papers = ["paper"] if file.name.startswith("paper") else []
+    (tmp_path / "config").symlink_to(ROOT / "config")  # the published numbers, told relative to the root
+    planned = snakemake("cohort", "train", "evaluate", *papers, "-n", "--configfile", file, "--directory", tmp_path)
     assert planned.returncode == 0, planned.stderr
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and ".snakemake" not in path.parts]
 

@@ -299,12 +299,9 @@ def shard_files(file):
     return files
 
 
-def published_numbers():
-    """The numbers that the papers print."""
-    return [
-        Path(STUDY.paper.published) / f"{paper}.csv"
-        for paper in ("alom2020", "khan2020")
-    ]
+def published_numbers(paper):
+    """The numbers that a paper prints."""
+    return Path(STUDY.paper.published) / f"{paper}.csv"
 
 
 def frames_of_the_authors():
