@@ -42,6 +42,10 @@ class PatientLeak(CovidpipeError):
     """A patient, or a copy of an image, stands in two parts of a split."""
 
 
+class DiskFull(CovidpipeError):
+    """Something could not be written for want of room; what it would have replaced is still there."""
+
+
 class BadInput(CovidpipeError):
     """A file that cannot be used, with the reason code that its row carries.
 

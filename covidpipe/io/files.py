@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from covidpipe.errors import BadTable, CovidpipeError
+from covidpipe.errors import BadTable, CovidpipeError, DiskFull
 from covidpipe.schemas import (
     SCHEMA_VERSION,
     TableSpec,
@@ -59,11 +60,32 @@ def replacing(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(path)
         partial.replace(path)
         _sync(path.parent)
+    except (OSError, RuntimeError) as error:
+        if not _is_full(error):
+            raise
+        raise DiskFull(_told_full(path, partial)) from error
     finally:
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
         else:
             partial.unlink(missing_ok=True)
+
+
+def _is_full(error: Exception) -> bool:
+    """True for a full disk or quota; HDF5 tells of them in words only."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
+
+
+def _told_full(path: Path, partial: Path) -> str:
+    disk = shutil.disk_usage(path.parent)
+    files = [partial] if partial.is_file() else [file for file in partial.rglob("*") if file.is_file()]
+    written = sum(file.stat().st_size for file in files)
+    return (
+        f"{path}: No space left on device: {disk.free / 2**20:.1f} MiB were free of the disk's "
+        f"{disk.total / 2**20:,.0f} MiB (or a quota is reached), and more than {written / 2**20:.1f} MiB are needed "
+        "for this alone. What was there stays as it was. Make room and run the same command again: it goes on from "
+        "what is done."
+    )
 
 
 def _sync_tree(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shlex
@@ -11,10 +12,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import covidpipe
 from covidpipe import paths
+from covidpipe.cluster import journal
 from covidpipe.config import Config, dump, parse
 from covidpipe.errors import CovidpipeError, UsageError
 from covidpipe.io.files import read_frame, write_text
@@ -94,7 +98,8 @@ def run(
     ]
     Path(config.results).mkdir(parents=True, exist_ok=True)
     print(f"Running: {shlex.join(command)}", flush=True)
-    follow(command, Path(config.results) / "snakemake.log", out.resolve() / "logs")
+    with only_run(config) as claim:
+        follow(command, Path(config.results) / "snakemake.log", out.resolve() / "logs", claim)
     show(config)
 
 
@@ -212,7 +217,38 @@ class Pulse(threading.Thread):
             print(CLEAR, end="", flush=True)
 
 
-def follow(command: list[str], log: Path, logs: Path | None = None) -> None:
+@contextmanager
+def only_run(config: Config) -> Iterator[int]:
+    """Claim a study's folder of results for this run, and yield what its processes are to hold on to.
+
+    The claim is the kernel's: it ends with the last process that holds it, however that ends. A lock that Snakemake
+    left behind when it was killed is then one that nobody needs.
+
+    Raises
+    ------
+    CovidpipeError
+        Another run works there.
+    """
+    results = Path(config.results)
+    before = journal.read(paths.journal(config))
+    with (results / ".claim").open("w") as claim:
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken = before is not None and before.state == "running"  # by Snakemake itself, which claims nothing
+        except BlockingIOError:
+            taken = True
+        if taken:
+            who = f" (process {before.pid} on {before.host})" if before is not None else ""
+            raise CovidpipeError(
+                f"{results}: another run{who} works in this folder: two would write the same files. Wait until it is "
+                "done, or end it, or give another --out."
+            )
+        for left in (results / ".snakemake" / "locks").glob("*.lock"):
+            left.unlink()
+        yield claim.fileno()
+
+
+def follow(command: list[str], log: Path, logs: Path | None = None, claim: int | None = None) -> None:
     """Run Snakemake, print one line for each job that starts, and keep everything it says in `log`.
 
     Parameters
@@ -221,6 +257,8 @@ def follow(command: list[str], log: Path, logs: Path | None = None) -> None:
     log : Path
     logs : Path, optional
         Folder of the jobs' own logs: how many images they have done is told from there.
+    claim : int, optional
+        An open file that Snakemake is to hold on to (`only_run`).
 
     Raises
     ------
@@ -234,7 +272,13 @@ def follow(command: list[str], log: Path, logs: Path | None = None) -> None:
     endings = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(ending, signal.default_int_handler) for ending in endings]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        pass_fds=() if claim is None else (claim,),
     )
     assert process.stdout is not None
     pulse = Pulse(logs)

@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+import pyarrow as pa
 
 from covidpipe.config import Limits, Source, load
 from covidpipe.errors import CovidpipeError
@@ -161,7 +162,12 @@ def read_others(kind: str, files: list[Path], count: Count) -> None:
 def _pool() -> ProcessPoolExecutor:
     context = get_context("forkserver")
     context.set_forkserver_preload(["tests.fuzz.reading", "covidpipe.stages.ingest", "covidpipe.io.store"])
-    return ProcessPoolExecutor(1, mp_context=context, initializer=bound_memory, initargs=(LIMITS.max_memory_gib,))
+    return ProcessPoolExecutor(1, mp_context=context, initializer=_bound)
+
+
+def _bound() -> None:
+    pa.array(["x"])  # Arrow takes a GiB of addresses at its first word, and none of that is the file's
+    bound_memory(LIMITS.max_memory_gib)
 
 
 def _bounded_outcome(kind: str, path: Path) -> str:
