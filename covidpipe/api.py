@@ -261,12 +261,13 @@ def predict_masks(image: Image, method: str = "khan2020", *, config: Config | st
 @functools.lru_cache(maxsize=4)
 def _networks(settings: str, modality: str, method: str) -> dict[str, Any]:
     from covidpipe.inference.cohorts import load_networks
+    from covidpipe.inference.looking import for_few
     from covidpipe.provenance import prepare_backend
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up remarks are not ours
     config = Config.model_validate_json(settings)
     prepare_backend(config.seed)
-    return dict(load_networks(config, [modality], {modality: [method]})[modality])
+    return dict(load_networks(for_few(config), [modality], {modality: [method]})[modality])
 
 
 def measure(image: Image, masks: Masks, *, config: Config | str | Path | None = None) -> dict[str, Any]:
@@ -316,6 +317,8 @@ def draw_overlay(
 ) -> NDArray[np.uint8]:
     """The image cropped to the lungs, these outlined (blue) and the infection filled (orange), as in the report.
 
+    What lies outside of the body is blackened: names may be burned in there.
+
     Parameters
     ----------
     image : Image
@@ -337,10 +340,12 @@ def draw_overlay(
         There is no lung to crop it to.
     """
     from covidpipe.report import overlays
+    from covidpipe.report.body import without_writing
 
     if not masks.lung_mask.any():
         raise UsageError("There is no lung in these masks: nothing to crop the picture to.")
     grey = overlays.to_grey(image.array, image.intensity, _config(config).harmonize.window_hu)
+    grey = without_writing(grey, masks.lung_mask, image.modality or "ct")
     return overlays.overlay(grey, masks.lung_mask, masks.infection_mask, side_px)
 
 

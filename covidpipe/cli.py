@@ -375,6 +375,7 @@ def _stage_commands(commands: Any) -> None:
     command.add_argument("--masks", type=Path, nargs="*", default=[], help="the shards' folders, or that of all")
     command.add_argument("--metrics", type=Path, nargs="*", default=[])
     command.add_argument("--summary", type=Path, help="the cohort described: for intervals and classes")
+    command.add_argument("--heat", action="store_true", help="heat maps of the cases: their networks run once more")
 
 
 def positive_integer(text: str) -> int:
@@ -796,7 +797,9 @@ def _report(given: argparse.Namespace) -> None:
     from covidpipe.stages import report
 
     masks = shard_folders(given.masks, given.images, config.shard_images)
-    report.run(config, cohort, given.images, given.table, masks, given.out, given.metrics, given.summary)
+    report.run(
+        config, cohort, given.images, given.table, masks, given.out, given.metrics, given.summary, heat=given.heat
+    )
 
 
 if __name__ == "__main__":

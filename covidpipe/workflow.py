@@ -377,6 +377,8 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
         return {
             **common,
             "cases": config.report_cases,
+            "roles": cohort_roles(config, cohort),
+            **{key: plain[key] for key in ("segment", "harmonize", "threshold")},
             "seed": config.seed,
             "root": seal(str(config.source_root(cohort))),
         }

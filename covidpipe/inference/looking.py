@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,10 +12,12 @@ import numpy as np
 from covidpipe import wavelet
 from covidpipe.config import Config
 from covidpipe.inference import methods
-from covidpipe.inference.methods import Finding, Grid, Networks
+from covidpipe.inference.methods import Finding, Networks
 from covidpipe.io.image import Image
 from covidpipe.quantify.lungs import disk
 from covidpipe.quantify.thresholds import local_value
+
+GREY_LEVELS = 60  # above the threshold's level: as hot as a heat map gets
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Look:
     enhanced : ndarray of uint8, or None
         What the screening network saw, brought to the common grid; None without such a network.
     infection_probability : ndarray of float32, or None
-        Of the whole picture, whatever the screening said.
+        Of the whole picture; None where the screening said no, and without such a network.
     screening_threshold : float or None
     above_level : ndarray of float, or None
         Grey levels by which lung pixels exceed what the threshold compares them with; NaN where it does not look.
@@ -44,14 +47,44 @@ class Look:
     screening_threshold: float | None = None
     above_level: np.ndarray | None = None
 
+    def heat(self, method: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """What a method found infected, as numbers from 0 to 1, and where it looked; None where it did not look.
 
-def look(image: Image, wanted: Iterable[str], networks: Networks, config: Config) -> Look:
-    """Run methods on one image as `covidpipe predict` does, and keep what is between.
+        The network's probability inside the lungs; of a threshold, by how much lung exceeds its level, `GREY_LEVELS`
+        being 1.
+        """
+        if method == "khan2020":
+            if self.infection_probability is None:
+                return None
+            return self.infection_probability, self.findings[method].lung_mask
+        assert self.above_level is not None
+        return np.clip(np.nan_to_num(self.above_level, nan=0.0) / GREY_LEVELS, 0, 1), ~np.isnan(self.above_level)
+
+
+def for_few(config: Config) -> Config:
+    """The config with the engine that starts fastest: compiling a network pays for hundreds of images only."""
+    return config.model_copy(update={"engine": "keras"})
+
+
+class _Kept:
+    """A network that remembers what it said last: `find` asks each once for a batch, and keeps masks only."""
+
+    def __init__(self, network: Any):
+        self.network, self.recipe, self.model_id = network, network.recipe, network.model_id
+        self.parts, self.said = network.parts, np.empty(0)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        self.said = self.network.predict(images)
+        return self.said
+
+
+def look(images: Sequence[Image], wanted: Iterable[str], networks: Networks, config: Config) -> list[Look]:
+    """Run methods on images of one modality as `covidpipe predict` does, and keep what is between.
 
     Parameters
     ----------
-    image : Image
-        Accepted at ingest.
+    images : sequence of Image
+        Accepted at ingest; as many as fit into memory.
     wanted : iterable of str
         Methods that are defined for the modality.
     networks : mapping of task to LoadedModel
@@ -59,30 +92,34 @@ def look(image: Image, wanted: Iterable[str], networks: Networks, config: Config
     config : Config
     """
     wanted = list(wanted)
+    kept: dict[str, Any] = {task: _Kept(network) for task, network in networks.items()}
     size, _ = common = methods.common_grid(config)
-    grids = {common} | {methods.source_grid(network.recipe) for network in networks.values()}
-    batch = {grid: plane[None] for grid, plane in methods.to_grids(image, grids).items()}
-    findings = {method: found[0] for method, found in methods.find(batch, wanted, networks, config).items()}
-    grey = batch[common][0]
-    enhanced = threshold = infection = above = None
+    grids = {common} | {methods.source_grid(network.recipe) for network in kept.values()}
+    planes = [methods.to_grids(image, grids) for image in images]
+    batch = {grid: np.stack([plane[grid] for plane in planes]) for grid in grids}
+    found = methods.find(batch, wanted, kept, config)
+    lungs = [_resized(one, size) for one in kept["segment_lungs"].said]
+    infection: dict[int, np.ndarray] = {}
+    enhanced: list[np.ndarray | None] = [None] * len(images)
+    threshold = None
     if "khan2020" in wanted:
-        screening = networks["classify"].recipe
+        asked = [n for n, one in enumerate(found["khan2020"]) if "screened_negative" not in one.reasons]
+        infection = {n: _resized(kept["segment_infection"].said[k], size) for k, n in enumerate(asked)}
+        screening = kept["classify"].recipe
         threshold = float(screening["threshold"])
         if screening["input"] == "wavelet":
-            source = batch[methods.source_grid(screening)][0]
-            plain = np.clip(np.rint(wavelet.enhance(source, screening["reading"])), 0, 255).astype(np.uint8)
-            enhanced = cv2.resize(plain, (size, size), interpolation=cv2.INTER_LINEAR)
-        infection = _map(batch, networks, "segment_infection", size)
-    if "alom2020" in wanted:
-        above = _above_level(grey, findings["alom2020"].lung_mask, config)
-    lung = _map(batch, networks, "segment_lungs", size)
-    return Look(grey, lung, findings, enhanced, infection, threshold, above)
+            plain = wavelet.enhance(batch[methods.source_grid(screening)], screening["reading"])
+            enhanced = [_resized(one, size) for one in np.clip(np.rint(plain), 0, 255).astype(np.uint8)]
+    looks = []
+    for n, grey in enumerate(batch[common]):
+        of_image = {method: of_method[n] for method, of_method in found.items()}
+        above = _above_level(grey, of_image["alom2020"].lung_mask, config) if "alom2020" in wanted else None
+        looks.append(Look(grey, lungs[n], of_image, enhanced[n], infection.get(n), threshold, above))
+    return looks
 
 
-def _map(batch: dict[Grid, np.ndarray], networks: Networks, task: str, size: int) -> np.ndarray:
-    network = networks[task]
-    (probability,) = network.predict(methods.network_input(batch, network.recipe))
-    return cv2.resize(probability, (size, size), interpolation=cv2.INTER_LINEAR)
+def _resized(plane: np.ndarray, size: int) -> np.ndarray:
+    return cv2.resize(plane, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
 def _above_level(grey: np.ndarray, lung: np.ndarray, config: Config) -> np.ndarray:

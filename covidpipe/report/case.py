@@ -10,9 +10,10 @@ import numpy as np
 
 from covidpipe import __version__
 from covidpipe.config import Config
-from covidpipe.inference.looking import Look
+from covidpipe.inference.looking import GREY_LEVELS, Look
 from covidpipe.registry import METHODS
 from covidpipe.report import overlays, page
+from covidpipe.report.body import without_writing
 from covidpipe.schemas import INFECTION, REASONS
 
 # Columns of `infection` that are told of each method, in this order.
@@ -40,7 +41,6 @@ TOLD = (
     "infection_model_id",
 )
 COLUMNS = {column.name: column for column in INFECTION.columns}
-GREY_LEVELS = 60  # above the threshold's level: where its picture is brightest
 
 
 def render(
@@ -82,7 +82,9 @@ def render(
             image=image,
             style=style,
             style_hash=page.sha256(style),
-            steps=[] if seen is None else [(group, list(some)) for group, some in groupby(steps(seen, config), _group)],
+            steps=[]
+            if seen is None
+            else [(group, list(some)) for group, some in groupby(steps(seen, config, image["modality"]), _group)],
             missing=missing,
             methods=[row["method"] for row in shown],
             numbers=[
@@ -105,16 +107,17 @@ def _told(value: Any) -> str:
     return page.NOTHING if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def steps(seen: Look, config: Config) -> list[dict[str, Any]]:
+def steps(seen: Look, config: Config, modality: str) -> list[dict[str, Any]]:
     """Pictures in the order of the work, each with what it shows: group, title, words, picture (a data URI)."""
     lung = next(iter(seen.findings.values())).lung_mask
+    grey = without_writing(seen.grey, lung, modality)
     box = overlays.lung_box(lung)
 
     def plain(plane: np.ndarray) -> str:
         return overlays.data_uri(overlays.fitted(np.repeat(plane[box][..., None], 3, axis=2), overlays.SIDE_PX))
 
     def heat(plane: np.ndarray, where: np.ndarray | None = None) -> str:
-        return overlays.data_uri(overlays.heat(seen.grey, plane, lung, where))
+        return overlays.data_uri(overlays.heat(grey, plane, lung, where))
 
     nothing = np.zeros_like(lung)
     found: list[dict[str, Any]] = [
@@ -122,7 +125,7 @@ def steps(seen: Look, config: Config) -> list[dict[str, Any]]:
             "Image and lungs",
             "As it was read",
             "Brought to the common grid, its grey levels windowed.",
-            plain(seen.grey),
+            plain(grey),
         ),
         _step(
             "Image and lungs",
@@ -134,15 +137,18 @@ def steps(seen: Look, config: Config) -> list[dict[str, Any]]:
             "Image and lungs",
             "Lung mask",
             "Probabilities cut off, small parts dropped, holes filled.",
-            overlays.data_uri(overlays.overlay(seen.grey, lung, nothing)),
+            overlays.data_uri(overlays.overlay(grey, lung, nothing)),
         ),
     ]
     if "khan2020" in seen.findings:
         one = seen.findings["khan2020"]
-        assert seen.infection_probability is not None and one.covid_probability is not None
+        assert one.covid_probability is not None
+        heated = seen.heat("khan2020")
         if seen.enhanced is not None:
             words = "What the screening network saw, before it was made smaller."
-            found.append(_step("khan2020", "Wavelet", words, plain(seen.enhanced)))
+            found.append(
+                _step("khan2020", "Wavelet", words, plain(np.where(grey > 0, seen.enhanced, 0).astype(np.uint8)))
+            )
         verdict = "positive" if one.covid_positive else "negative"
         said = (
             f"COVID-19 with probability {one.covid_probability:.3f}; from {seen.screening_threshold:.3f} on it counts."
@@ -152,24 +158,24 @@ def steps(seen: Look, config: Config) -> list[dict[str, Any]]:
             _step(
                 "khan2020",
                 "Probability of infection",
-                "What the network says of each pixel inside the lungs"
-                + (" (not asked: screened negative)." if "screened_negative" in one.reasons else "."),
-                heat(seen.infection_probability, lung),
+                "The network is not asked: screened negative."
+                if heated is None
+                else "What the network says of each pixel inside the lungs.",
+                heated and heat(*heated),
             ),
-            _step("khan2020", "Infection mask", *_mask(seen.grey, one.lung_mask, one.infection_mask)),
+            _step("khan2020", "Infection mask", *_mask(grey, one.lung_mask, one.infection_mask)),
         ]
     if "alom2020" in seen.findings:
-        one = seen.findings["alom2020"]
-        assert seen.above_level is not None
-        above = np.clip(np.nan_to_num(seen.above_level, nan=0.0) / GREY_LEVELS, 0, 1)
+        one, of_level = seen.findings["alom2020"], seen.heat("alom2020")
+        assert of_level is not None
         found += [
             _step(
                 "alom2020",
                 f"Brighter than the threshold ({config.threshold.local})",
                 f"By how many of 256 grey levels lung exceeds its level; yellow: {GREY_LEVELS} or more.",
-                heat(above, ~np.isnan(seen.above_level)),
+                heat(*of_level),
             ),
-            _step("alom2020", "Infection mask", *_mask(seen.grey, one.lung_mask, one.infection_mask)),
+            _step("alom2020", "Infection mask", *_mask(grey, one.lung_mask, one.infection_mask)),
         ]
     return found
 

@@ -24,7 +24,7 @@ from covidpipe.bias import bias_text
 from covidpipe.config import Config
 from covidpipe.metrics.nearness import COMPARED
 from covidpipe.registry import METHODS
-from covidpipe.report import figures
+from covidpipe.report import figures, overlays
 from covidpipe.schemas import REASONS, SCHEMA_VERSION
 
 TABLE_ROWS = 20_000  # 10,000 images by two methods: 4 MB of the page
@@ -458,7 +458,7 @@ def render(
         Rows of `schemas.PATIENTS`.
     cases : sequence of dict
         For each case its row's values (image_id, method, modality, infection_percent, lung_px, chosen) and `picture`
-        (a data URI and nothing in `missing`) or `missing` (why there is no picture).
+        (a data URI and nothing in `missing`) or `missing` (why there is no picture); some have `heat`, too.
     metrics : sequence of (str, pyarrow.Table, pyarrow.Table or None)
         Of each measurement against truth: heading, `schemas.METRICS_SUMMARY` and, if of a classifier, RELIABILITY.
     summary : pyarrow.Table, optional
@@ -492,6 +492,8 @@ def render(
             quality=quality_flags(found, set(seen.loc[~seen["accepted"], "image_id"]), examples),
             courses=courses(patients),
             cases=cases,
+            heated=any("heat" in case for case in cases),
+            ramp=overlays.ramp_uri(),
             patients=pooled[:LISTED],
             patients_total=len(pooled),
             table=image_rows(found),

@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from covidpipe.config import Config
-from covidpipe.errors import BadInput
+from covidpipe.errors import BadInput, CovidpipeError
 from covidpipe.harmonize import Transform
+from covidpipe.inference.cohorts import applicable_methods, load_networks
+from covidpipe.inference.looking import for_few, look
 from covidpipe.io.files import read_table, write_text
-from covidpipe.io.read import read_image
+from covidpipe.io.read import read_again, read_image
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import INDEX, open_store
 from covidpipe.quantify.patients import Patients
@@ -41,6 +43,8 @@ def run(
     out: Path,
     metrics: Sequence[Path] = (),
     summary: Path | None = None,
+    *,
+    heat: bool = False,
 ) -> None:
     """Write the report of a cohort.
 
@@ -60,6 +64,8 @@ def run(
         Folders with a summary.parquet: measurements against truth to be shown.
     summary : Path, optional
         Table `summary` of the cohort: quantiles and classes with their intervals.
+    heat : bool
+        Run the networks once more on the cases' images, for heat maps beside their masks.
 
     Raises
     ------
@@ -79,6 +85,8 @@ def run(
     for case, side in sorted(sides, key=lambda one: (sources[one[0]["image_id"]]["path"], one[0]["image_id"])):
         of_case = found.get((case["image_id"], case["method"]))
         case.update(_picture(config, root, sources[case["image_id"]], of_case, side))
+    if heat:
+        _add_heat(config, cohort, root, [case for case in cases if case["picture"]], sources)
     patients = Patients()
     patients.add(infection, seen)
     summaries = [(_heading(folder), *_measured(folder)) for folder in metrics]
@@ -134,6 +142,37 @@ def _picture(
     grey = overlays.to_grey(image.array, image.intensity, config.harmonize.window_hu)
     grey = without_writing(grey, lung, source["modality"])
     return {"picture": overlays.data_uri(overlays.overlay(grey, lung, infection, side_px)), "missing": None}
+
+
+def _add_heat(
+    config: Config, cohort: str, root: Path, cases: Sequence[dict[str, Any]], sources: dict[str, dict[str, Any]]
+) -> None:
+    """Give each case its heat map as `heat`; without its networks there is none, and the log says so."""
+    wanted = applicable_methods(config, config.cohort_methods(cohort))
+    try:
+        networks = load_networks(for_few(config), {case["modality"] for case in cases}, wanted)
+    except CovidpipeError as error:
+        log.warning("no heat maps: %s", error)
+        return
+    for modality in sorted({case["modality"] for case in cases}):
+        readable = {}
+        for image_id in dict.fromkeys(case["image_id"] for case in cases if case["modality"] == modality):
+            try:
+                readable[image_id] = read_again(root, sources[image_id])
+            except BadInput as error:
+                log.warning("no heat map of %s: %s", image_id, error.sentence)
+        if not readable:
+            continue
+        seen = dict(
+            zip(readable, look([*readable.values()], wanted[modality], networks[modality], config), strict=True)
+        )
+        for case in cases:
+            found = seen.get(case["image_id"])
+            lung = None if found is None else found.findings[case["method"]].lung_mask
+            heated = None if found is None else found.heat(case["method"])
+            if found is not None and lung is not None and lung.any() and heated is not None:
+                grey = without_writing(found.grey, lung, modality)
+                case["heat"] = overlays.data_uri(overlays.heat(grey, heated[0], lung, heated[1]))
 
 
 def _measured(folder: Path) -> tuple[pa.Table, pa.Table | None]:

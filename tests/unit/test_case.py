@@ -61,7 +61,7 @@ def test_what_is_looked_at_is_what_the_methods_find():
     settings = config.Config(harmonize={"source_size": 96})
     array, lung, lesion = chest(360)
     image = Image(array, None, "ct", "windowed_8bit")
-    seen = look(image, ["khan2020", "alom2020"], NETWORKS, settings)
+    (seen,) = look([image], ["khan2020", "alom2020"], NETWORKS, settings)
     batch = {methods.common_grid(settings): array[None]}
     for method, (finding,) in methods.find(batch, ["khan2020", "alom2020"], NETWORKS, settings).items():
         assert (seen.findings[method].infection_mask == finding.infection_mask).all()
@@ -74,10 +74,23 @@ def test_what_is_looked_at_is_what_the_methods_find():
     assert (seen.above_level[looked_at & lesion] > 0).all() and (seen.above_level[looked_at & ~lesion] <= 0).all()
 
 
+def test_several_images_are_looked_at_together_and_only_those_that_were_asked_have_a_probability():
+    settings = config.Config(harmonize={"source_size": 96})
+    images = [Image(chest(px)[0], None, "ct", "windowed_8bit") for px in (0, 360, 0, 180, 400)]
+    seen = look(images, ["khan2020"], NETWORKS, settings)
+    positive = [one.findings["khan2020"].covid_positive for one in seen]
+    assert True in positive and False in positive
+    assert [one.infection_probability is not None for one in seen] == positive
+    assert [one.heat("khan2020") is not None for one in seen] == positive
+    for one, image in zip(seen, images, strict=True):
+        (alone,) = look([image], ["khan2020"], NETWORKS, settings)
+        assert (alone.infection_probability is None) or (alone.infection_probability == one.infection_probability).all()
+
+
 def test_one_method_alone_draws_its_own_steps():
     array, _, _ = chest(360)
     lungs = {"segment_lungs": NETWORKS["segment_lungs"]}
-    seen = look(Image(array, None, "xr", "radiograph"), ["alom2020"], lungs, config.Config())
+    (seen,) = look([Image(array, None, "xr", "radiograph")], ["alom2020"], lungs, config.Config())
     assert seen.enhanced is None and seen.infection_probability is None and set(seen.findings) == {"alom2020"}
 
 
@@ -98,9 +111,8 @@ def study(tmp_path_factory):
 @pytest.fixture()
 def networks(monkeypatch):
     lungs = Pretended("segment_lungs", 100, inside=(slice(27, 69), slice(18, 78)))
-    of_study = NETWORKS | {"segment_lungs": lungs}
+    of_study = NETWORKS | {"segment_lungs": lungs, "classify": Pretended("classify", 0)}
     monkeypatch.setattr(case, "load_networks", lambda *_: {"ct": of_study, "xr": of_study})
-    monkeypatch.setattr(case, "prepare_backend", lambda seed: None)
 
 
 def an_image(study, **wanted):

@@ -81,7 +81,7 @@ def test_settings_move_with_what_matters_to_a_stage_only(demo):
     assert moved(report_cases=1) == {"report"}
     assert moved(folds=7) == {"split", "train", "evaluate"}
     # quantify compares them with those of the reference and of the calibration
-    found_anew = {"predict", "quantify", "reference", "conformal"}
+    found_anew = {"report", "predict", "quantify", "reference", "conformal"}
     assert moved(segment="all") == found_anew
     assert moved(file_rows=9) == {"collect"}
     assert moved(threshold=demo.threshold.model_copy(update={"offset": 1.0})) == found_anew

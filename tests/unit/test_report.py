@@ -20,7 +20,7 @@ import synthetic_table
 from PIL import Image
 
 from covidpipe.config import Config, parse
-from covidpipe.errors import BadTable
+from covidpipe.errors import BadTable, CovidpipeError
 from covidpipe.harmonize import Transform
 from covidpipe.io.files import read_frame, write_table
 from covidpipe.io.store import write_store
@@ -450,6 +450,45 @@ def test_pictures_are_small_and_show_no_burned_in_writing(document):
         assert picture.min(axis=2).max() < 230  # the white writing in the corner stays out
         near = {name: np.abs(picture - color).max(axis=2) < 40 for name, color in COLORS.items()}
         assert near["lung"].any()
+
+
+class Brighter:
+    """A network that finds lung everywhere in the middle, or infection where a picture is bright; or says yes."""
+
+    def __init__(self, task):
+        grid = {"source_size": 96, "image_size": 96, "window_hu": [-1350, 150], "threshold": 0.5}
+        self.task, self.model_id, self.parts = task, f"{task}@0", {}
+        self.recipe = grid | {"input": "harmonized", "reading": "none"}
+
+    def predict(self, images):
+        if self.task == "classify":
+            return np.ones(len(images), np.float32)
+        said = np.zeros(images.shape, np.float32)
+        said[:, 30:66, 25:70] = 1 if self.task == "segment_lungs" else images[:, 30:66, 25:70] / 255
+        return said
+
+
+def test_cases_have_heat_maps_where_it_is_asked_for(made, tmp_path, monkeypatch):
+    networks = {task: Brighter(task) for task in ("classify", "segment_lungs", "segment_infection")}
+    monkeypatch.setattr(report, "load_networks", lambda config, modalities, wanted: dict.fromkeys(modalities, networks))
+    report.run(made.config, "ward_3", made.images, made.table, made.masks, tmp_path / "r.html", heat=True)
+    document = (tmp_path / "r.html").read_text()
+    assert document.count('alt="Heat map of the same') == 6 and 'class="cases heated"' in document
+    heated = [a for a in Page(document).all("img") if a["alt"].startswith("Heat map")]
+    for image in heated:
+        shown = np.asarray(Image.open(io.BytesIO(b64decode(image["src"].partition("base64,")[2])))).astype(int)
+        assert (shown.max(axis=2) - shown.min(axis=2) > 20).any()  # colored
+
+
+def test_without_its_networks_a_report_has_no_heat_map(made, tmp_path, monkeypatch, caplog):
+    def gone(*_):
+        raise CovidpipeError("wanted a trained network here")
+
+    monkeypatch.setattr(report, "load_networks", gone)
+    report.run(made.config, "ward_3", made.images, made.table, made.masks, tmp_path / "r.html", heat=True)
+    document = (tmp_path / "r.html").read_text()
+    assert "Heat map" not in document and "heated" not in document.partition("</style>")[2]
+    assert "no heat maps: wanted a trained network" in caplog.text
 
 
 COLORS = {"lung": overlays.LUNG_COLOR, "infection": overlays.INFECTION_COLOR}

@@ -8,6 +8,7 @@ rule report:
         masks=shard_files("masks.zarr"),
         metrics=metrics_of_cohort,
         summary="{cohort_out}/summary.parquet",
+        models=models_of_cohort,
     output:
         html=report(
             "{cohort_out}/report.html",
@@ -36,5 +37,5 @@ rule report:
     shell:
         "covidpipe report {params.cohort} --config {params.config_file:q} --images {input.images:q} "
         "--table {input.table:q} --masks {params.masks:q} --metrics {params.metrics:q} --summary {input.summary:q} "
-        "--out {output.html:q} "
+        "--heat --out {output.html:q} "
         "> {log:q} 2>&1"
