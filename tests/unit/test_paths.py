@@ -85,7 +85,7 @@ def test_settings_move_with_what_matters_to_a_stage_only(demo):
     assert moved(segment="all") == found_anew
     assert moved(file_rows=9) == {"collect"}
     assert moved(threshold=demo.threshold.model_copy(update={"offset": 1.0})) == found_anew
-    assert moved(intervals=demo.intervals.model_copy(update={"level": 0.8})) == {"quantify", "conformal"}
+    assert moved(intervals=demo.intervals.model_copy(update={"level": 0.7})) == {"quantify", "conformal"}
     assert moved(tissue=Tissue(consolidation_hu=(-200, 50))) == {"quantify"}
     assert moved(limits=demo.limits.model_copy(update={"max_frames": 1})) == {"ingest"}
 
