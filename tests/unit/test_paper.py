@@ -288,3 +288,67 @@ def test_captions_are_sentences_and_the_tables_are_known():
         caption.endswith(".") and caption[0].isupper() and len(caption) > 60 for caption in figures.CAPTIONS.values()
     )
     assert {"paper_checks", "paper_frames", "paper_table"} <= set(TABLES)
+
+
+def drawn() -> dict:
+    """Every figure, of made-up results."""
+    rng, x = np.random.default_rng(0), np.linspace(0, 1, 20)
+    trained = [
+        result("classify", model, regime, protocol)
+        for model in ("cov_ctnet", "resnet18", "shufflenet")
+        for regime in ("scratch_wavelet", "scratch_original")
+        for protocol in PROTOCOLS
+    ] + [result(protocol=protocol) for protocol in PROTOCOLS]
+    tables = {
+        source: khan_table(KHAN, source, trained, "short") for source in ("Table 2", "Table 3", "Table 5", "Table 6")
+    }
+    curve = {"x": x, "y": 1 - x**3, "area": 0.75, "low": 0.6, "high": 0.9, "chance": 0.45}
+    disk = np.hypot(*np.meshgrid(np.arange(-24, 24), np.arange(-24, 24))) < 15
+    image = rng.integers(0, 200, (48, 48), np.uint8)
+    line = {"image": image, "lung_mask": disk, "infection_mask": disk & (image > 150), "excess": image / 200}
+    return {
+        "metric_ranges": figures.metric_ranges(tables, "short"),
+        "iou_and_bfs": figures.iou_and_bfs([*tables["Table 5"], *tables["Table 6"]], 97.96, "short"),
+        "precision_recall": figures.curves(
+            [{**curve, "name": f"net {i}", "protocol": protocol} for protocol in PROTOCOLS for i in range(3)],
+            "precision_recall",
+            "short",
+        ),
+        "roc": figures.curves([{**curve, "y": x**0.3, "name": "irrcnn", "protocol": "grouped"}], "roc", "short"),
+        "convergence": figures.histories(
+            [
+                {
+                    "name": f"net {i}",
+                    "lines": {"train, loss": (x * 20, np.exp(-3 * x)), "validation, score": (x * 20, x)},
+                }
+                for i in range(4)
+            ],
+            "short",
+        ),
+        "feature_space": figures.feature_space(
+            rng.normal(size=(40, 2)), rng.random(40) > 0.5, np.array([0.6, 0.2]), "full"
+        ),
+        "qualitative": figures.gallery(["one", "other"], [[(image, disk, ~disk), (image, disk, None)]] * 3, "short"),
+        "heat_maps": figures.heat_maps(
+            [
+                {**line, "name": "CT", "percent": 12.5},
+                {**line, "lung_mask": disk & False, "name": "CT", "percent": None},
+            ],
+            "short",
+        ),
+    }
+
+
+def test_every_figure_is_drawn_as_picture_and_as_text_with_its_caption(tmp_path):
+    made = drawn()
+    assert set(made) | {"border_effect", "training_accuracy", "lungs"} == set(figures.CAPTIONS)
+    for name, figure in made.items():
+        figures.save(figure, tmp_path / name, figures.CAPTIONS[name])
+        picture = matplotlib.image.imread(tmp_path / f"{name}.png")
+        assert picture[..., :3].std() > 0.02, name
+        assert "<text" in (tmp_path / f"{name}.svg").read_text(), name
+        assert (tmp_path / f"{name}.txt").read_text() == figures.CAPTIONS[name] + "\n"
+    words = (tmp_path / "roc.svg").read_text()
+    assert "published protocol: not run" in words
+    assert "irrcnn: 0.750 (0.60 to 0.90)" in words
+    assert "no lung" in (tmp_path / "heat_maps.svg").read_text()
