@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 ONE_CORE := $(foreach rule,phantoms ingest harmonize wavelet train_model evaluate_model predict,$(rule)=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slurm check check-models check-backends check-authors paper bench fuzz weights intervals lock clean
+.PHONY: help env demo test test-slurm check check-models check-backends check-authors paper bench fuzz weights intervals licenses sbom vulnerabilities lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}'
@@ -96,6 +96,16 @@ intervals: env ## measure how far the weights that ship are off, for intervals; 
 		$(foreach name,$(CALIBRATION),results/ingest/$(name)/images.parquet)
 	@covidpipe conformal ct $(CALIBRATION) --config config/config.yaml --out covidpipe/weights/conformal-ct.json \
 		--cards covidpipe/weights
+
+licenses: env ## docs/licenses.md: the licences of everything that covidpipe needs
+	@python workflow/scripts/supply_chain.py licenses
+
+sbom: env ## results/sbom.json: a bill of materials (CycloneDX) of .venv
+	@mkdir -p results && python -m cyclonedx_py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible \
+		--of JSON --output-file results/sbom.json && echo "results/sbom.json"
+
+vulnerabilities: env ## what is known against the pinned packages (asks a database: needs a network, and says so)
+	@python workflow/scripts/supply_chain.py vulnerabilities
 
 lock: ## write envs/*.lock anew from pyproject.toml (needs uv)
 	@command -v uv > /dev/null || { echo "make lock needs uv: python3 -m pip install uv"; exit 1; }
