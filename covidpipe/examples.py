@@ -34,6 +34,7 @@ EXAMPLES: dict[str, str] = {
     f"--split {_SPLIT} --images {_OF_DATASET} --out results/metrics/medseg829/ct_lungs",
     "leakage": "covidpipe leakage --config config/leakage.yaml --out results/leakage",
     "frames": "covidpipe frames --config config/real_ct.yaml --out results/paper/frames",
+    "paper": "covidpipe paper --config config/paper.yaml --checks results/paper/checks --out results/paper",
     "checks": "covidpipe checks --published config/published --out results/paper/checks.csv",
     "predict": f"covidpipe predict {_COHORT} --images {_INGESTED} --shard 0 --out {_SHARD}",
     "quantify": f"covidpipe quantify {_COHORT} --images {_INGESTED} --masks {_SHARD} --shard 0 "

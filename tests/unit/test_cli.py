@@ -13,6 +13,7 @@ import pytest
 
 from covidpipe import cli
 from covidpipe.errors import CovidpipeError, Preempted, UsageError
+from covidpipe.examples import EXAMPLES
 from covidpipe.io.files import write_table
 from covidpipe.provenance import STAGE_TABLES
 from covidpipe.schemas import SCHEMA_VERSION, SPLIT
@@ -90,6 +91,7 @@ def test_every_command_has_an_example_that_it_understands():
             words = shlex.split(line.partition("$(")[2].partition(")")[0] or line, comments=True)
             words = words[: words.index(">")] if ">" in words else words
             assert top.parse_args(words[1:]).handler, line
+    assert set(EXAMPLES) <= set(commands(top))
 
 
 def test_help_takes_less_than_a_third_of_a_second_of_work():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from covidpipe import cli, config
 from covidpipe.io.files import read_frame, write_pieces
 from covidpipe.records import ImageRecord
 from covidpipe.registry import DatasetSpec
-from covidpipe.schemas import INFECTION, REASONS
+from covidpipe.schemas import INFECTION, REASONS, TABLES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -155,3 +156,18 @@ def test_a_command_that_is_not_there_would_be_noticed(tmp_path):
     page = tmp_path / "x.md"
     page.write_text("Text\n\n    covidpipe cohrt x --out y\n\n```\ncovidpipe check \\\n  here   # why\n```\n")
     assert shell_lines(page) == ["covidpipe check    here", "covidpipe cohrt x --out y"]
+
+
+def test_the_reference_holds_every_command_key_column_and_reason(tmp_path, capsys):
+    script = runpy.run_path(str(ROOT / "workflow" / "scripts" / "write_reference.py"))
+    assert script["main"]([str(tmp_path)]) == cli.DONE and script["main"]([]) == cli.USAGE
+    commands, keys, columns = ((tmp_path / page).read_text() for page in ("commands.md", "config.md", "columns.md"))
+    for name in known_commands():
+        assert f"\n## {name}\n" in commands and f"usage: covidpipe {name}" in commands, name
+    assert all(re.search(rf"^{key}:", keys, re.MULTILINE) for key in config.Config.model_fields)
+    for spec in TABLES.values():
+        section = columns.partition(f"\n## {spec.name}\n")[2].partition("\n## ")[0]
+        assert all(f"| `{name}` | " in section for name in spec.names), spec.name
+        lines = [line for line in section.splitlines() if line.startswith("|")]
+        assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {7}, spec.name
+    assert all(f"| `{code}` | " in columns for code in REASONS)
