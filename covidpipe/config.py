@@ -128,8 +128,8 @@ class Recipe(Section):
             return given
         if given.get("reading", regime.reading) != regime.reading:
             raise ValueError(
-                f"regime `{given['regime']}` is that of the wavelet reading `{regime.reading}`, and the recipe asks for "
-                f"`{given['reading']}`: leave `reading` out, or take the regime `scratch_wavelet`"
+                f"regime `{given['regime']}` is that of the wavelet reading `{regime.reading}`, and the recipe asks "
+                f"for `{given['reading']}`: leave `reading` out, or take the regime `scratch_wavelet`"
             )
         return {**given, "reading": regime.reading}
 

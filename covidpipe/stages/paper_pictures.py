@@ -108,6 +108,8 @@ def feature_space(config: Config) -> Figure | None:
     hidden = keras.Model(network.inputs, dense[-1].input)
     images = store.read("image", test["n"].to_numpy(int))
     features = np.asarray(hidden.predict(to_input(images, recipe.channels), verbose=0))
+    if np.ptp(features, axis=0).max() == 0:
+        return None  # an untrained network says the same of every image: there is no space to show
     axes = PCA(2).fit(features)
     positive = test["label"].to_numpy(bool)
     return figures.feature_space(axes.transform(features), positive, axes.explained_variance_ratio_, config.paper.label)
