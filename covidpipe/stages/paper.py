@@ -222,8 +222,6 @@ def _histories(config: Config, tasks: Sequence[str], model: str | None = None) -
             f"{part}, {measure}": (rows["epoch"].to_numpy(int), rows["value"].to_numpy(float))
             for (part, measure), rows in history.groupby(["part", "measure"])
         }
-        found.append(
         title = f"{recipe.model}, {recipe.regime.replace('_', ' ')}\n({recipe.dataset}, {recipe.protocol})"
         found.append({"name": title, "lines": lines})
-        )
     return figures.histories(found, config.paper.label) if found else None
