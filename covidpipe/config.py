@@ -668,7 +668,8 @@ def _sentence(where: str, item: Any) -> str:
         known = (section or Config).model_fields
         return f"{where}: `{key}` is not a key.{did_you_mean(str(item['loc'][-1]), known)}"
     message = item["msg"].removeprefix("Value error, ")
-    found = "" if item["type"] in ("value_error", "missing") else f" (found {_SHORT.repr(item['input'])[:LONGEST_WORDS]})"
+    given = _SHORT.repr(item["input"])[:LONGEST_WORDS]
+    found = "" if item["type"] in ("value_error", "missing") else f" (found {given})"
     return f"{where}: `{key}`: {message}{found}" if key else f"{where}: {message}"
 
 
