@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -112,8 +114,21 @@ class Study:
                 and not set(place.parts) & set(NO_RESULT)
                 and path.name not in NO_RESULT_FILES
             ):
-                found[str(place)] = hashlib.sha256(path.read_bytes()).hexdigest()
+                found[str(place)] = hashlib.sha256(_result(path)).hexdigest()
         return found
+
+
+def _result(path: Path) -> bytes:
+    """A file's bytes; of JSON without what its run's record says of when, where and how long."""
+    if path.suffix != ".json":
+        return path.read_bytes()
+
+    def kept(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: kept(item) for key, item in value.items() if key not in ("command", "wall_seconds")}
+        return [kept(item) for item in value] if isinstance(value, list) else value
+
+    return json.dumps(kept(json.loads(path.read_bytes()))).encode()
 
 
 if __name__ == "__main__":
