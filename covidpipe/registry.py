@@ -19,6 +19,8 @@ MODALITIES: tuple[Modality, ...] = ("ct", "xr")
 PROTOCOLS: tuple[str, ...] = ("grouped", "published")
 # Parts of a split, from the one on which a network flatters itself most.
 PARTS: tuple[str, ...] = ("train", "validation", "test")
+# No weight was fitted to these; of an image that has no part it is not known whether it is of the network's data.
+UNSEEN: tuple[str, ...] = ("validation", "test")
 
 
 @dataclass(frozen=True)

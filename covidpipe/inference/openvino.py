@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# OpenVINO's converter reports its use to its makers unless this package cannot be imported. Nothing leaves a machine that
-# holds images of patients.
+# OpenVINO's converter reports its use to its makers unless this package cannot be imported. Nothing leaves a machine
+# that holds images of patients.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 # Largest difference of a probability. A mask changes only where a probability stands this close to the threshold: on

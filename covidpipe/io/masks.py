@@ -1,18 +1,58 @@
-"""Masks that were found in a shard, back on the grid of the image files."""
+"""Masks on the grid of the image files: what radiologists drew, and what was found in a shard."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from covidpipe.errors import BadInput, BadTable
 from covidpipe.harmonize import Transform
 from covidpipe.io.files import read_table
+from covidpipe.io.read import read_mask
 from covidpipe.io.store import INDEX, Store
+from covidpipe.quantify import infection_percent
 from covidpipe.schemas import MASK_INDEX
+from covidpipe.sealed import place
 
 READ_AHEAD = 64  # masks in memory at a time
+MASKS = ("lung", "infection")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the radiologists say of an image; None where they drew no such mask. Masks are bool, native grid."""
+
+    lung: np.ndarray | None
+    infection: np.ndarray | None
+
+    @property
+    def percent(self) -> float | None:
+        if self.lung is None or self.infection is None:
+            return None
+        return infection_percent(self.infection, self.lung)
+
+    @property
+    def lesion_free(self) -> bool:
+        return self.infection is not None and not self.infection.any()
+
+
+def read_truth(root: Path, row: dict[str, Any]) -> Truth:
+    """The radiologists' masks of an image."""
+    drawn: dict[str, np.ndarray | None] = {}
+    for name in MASKS:
+        path = row[f"{name}_mask_path"]
+        try:
+            drawn[name] = None if path is None else read_mask(place(root, path), row["frame"], row["orientation"])
+        except BadInput as error:
+            raise BadTable(
+                f"Image {row['image_id']}: wanted its {name} mask, as at ingest, but: {error.sentence} If the files "
+                "changed, run ingest again; if not, restore them."
+            ) from None
+    return Truth(**drawn)
 
 
 def native_masks(store: Store) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:

@@ -16,15 +16,14 @@ from covidpipe.inference.cohorts import Networks, applicable_methods, findings, 
 from covidpipe.inference.engine import LoadedModel
 from covidpipe.inference.methods import Finding, worst_part
 from covidpipe.io.files import read_table, write_json
+from covidpipe.io.masks import read_truth
 from covidpipe.io.sources import image_root
 from covidpipe.provenance import device_name, run_record
 from covidpipe.quantify.conformal import calibrations_of, coverage
 from covidpipe.quantify.percentages import count, percent
 from covidpipe.quantify.reference import deciding_settings
-from covidpipe.registry import METHODS
+from covidpipe.registry import METHODS, UNSEEN
 from covidpipe.schemas import IMAGES
-from covidpipe.stages.reference import UNSEEN
-from covidpipe.stages.score import read_truth
 from covidpipe.stages.ship import update_cards
 
 log = logging.getLogger(__name__)

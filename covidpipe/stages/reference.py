@@ -18,13 +18,10 @@ from covidpipe.io.sources import image_root
 from covidpipe.provenance import device_name, run_record
 from covidpipe.quantify import infection_percent
 from covidpipe.quantify.reference import FEWEST, deciding_settings
-from covidpipe.registry import METHODS
+from covidpipe.registry import METHODS, UNSEEN
 from covidpipe.schemas import IMAGES
 
 log = logging.getLogger(__name__)
-
-# A network has learned nothing from these parts; of any other image it is not known whether it is of its data.
-UNSEEN = ("validation", "test")
 
 
 def run(config: Config, modality: str, datasets: list[str], out: Path) -> None:

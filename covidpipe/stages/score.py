@@ -13,24 +13,20 @@ from typing import Any
 import numpy as np
 
 from covidpipe.config import Config
-from covidpipe.errors import BadConfig, BadInput, BadTable
+from covidpipe.errors import BadConfig
 from covidpipe.io.files import read_table, write_json, write_table
-from covidpipe.io.masks import native_masks
-from covidpipe.io.read import read_mask
+from covidpipe.io.masks import MASKS, Truth, native_masks, read_truth
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import open_store
 from covidpipe.metrics.agreement import bias, concordance, limit_high, limit_low, mean_absolute_error
 from covidpipe.metrics.intervals import ANYWHERE, SHARE, Range, bootstrap_by_group, proportion
 from covidpipe.metrics.segmentation import dice_of_counts, overlap
 from covidpipe.provenance import run_record
-from covidpipe.quantify import infection_percent
 from covidpipe.schemas import IMAGES, INFECTION, METRICS_IMAGES, METRICS_SUMMARY
-from covidpipe.sealed import place
 
 log = logging.getLogger(__name__)
 
 SEEN = ("train", "validation")  # these images are told, but not summed up
-MASKS = ("lung", "infection")
 # Where a measure can lie; those not named here anywhere.
 WITHIN: dict[str, Range] = {
     "mean_absolute_error": (0.0, 100.0),
@@ -39,24 +35,6 @@ WITHIN: dict[str, Range] = {
     "percent_on_lesion_free": (0.0, 100.0),
     **{f"{mask}_dice_pooled": SHARE for mask in MASKS},
 }
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What the radiologists say of an image; None where they drew no such mask. Masks are bool, native grid."""
-
-    lung: np.ndarray | None
-    infection: np.ndarray | None
-
-    @property
-    def percent(self) -> float | None:
-        if self.lung is None or self.infection is None:
-            return None
-        return infection_percent(self.infection, self.lung)
-
-    @property
-    def lesion_free(self) -> bool:
-        return self.infection is not None and not self.infection.any()
 
 
 @dataclass(frozen=True)
@@ -124,21 +102,6 @@ def run(config: Config, cohort: str, images: Path, table: Path, masks: list[Path
     for row in summary:
         if row["value"] is not None:
             log.info("%s, %s: %s %.4g (n = %d)", cohort, row["subject"], row["measure"], row["value"], row["n"])
-
-
-def read_truth(root: Path, row: dict[str, Any]) -> Truth:
-    """The radiologists' masks of an image."""
-    drawn: dict[str, np.ndarray | None] = {}
-    for name in MASKS:
-        path = row[f"{name}_mask_path"]
-        try:
-            drawn[name] = None if path is None else read_mask(place(root, path), row["frame"], row["orientation"])
-        except BadInput as error:
-            raise BadTable(
-                f"Image {row['image_id']}: wanted its {name} mask, as at ingest, but: {error.sentence} If the files "
-                "changed, run ingest again; if not, restore them."
-            ) from None
-    return Truth(**drawn)
 
 
 def _overlaps(
