@@ -21,7 +21,7 @@ from covidpipe.registry import MODELS
 
 # Rows and columns; the kernels are those of 304 x 304. Where two values of a pooling window differ in the last bits, a
 # rounding turns the index that unpooling goes by, and no backend is wrong: VGG-16's SegNet at 160 x 160 meets one such
-# window among 775,000 (measured, JAX), VGG-19's at 64 x 64 one in four images, and at 32 none. Classifiers unpool nothing
+# window among 775,000 (measured, JAX), VGG-19's at 64 x 64 one in four images, and at 32 none. Classifiers unpool none
 # and end in one pixel at 32: four images alike there divide a rounding by almost no spread (ResNet-50: 1.1e-4).
 LARGEST = {"classify": 64, "segment": 32}
 
