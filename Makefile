@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 ONE_CORE := $(foreach rule,phantoms ingest harmonize wavelet train_model evaluate_model predict,$(rule)=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slurm check check-models check-backends check-authors paper bench fuzz weights intervals licenses sbom vulnerabilities lock clean
+.PHONY: help env demo test test-slurm check check-models check-backends check-authors check-paper paper bench fuzz weights intervals licenses sbom vulnerabilities lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ fuzz: env ## damaged files of every kind: rows, errors, crashes, hangs, memory; 
 	@python -m tests.fuzz $(FUZZ)
 
 # Without the images: which to get, where and under which licence, and all of it on synthetic patients.
+check-paper: env ## `snakemake paper` from nothing on synthetic patients, with two tiny networks (5 minutes)
+	@python -m pytest -m full_size tests/workflow
+
 paper: env ## both papers' tables and figures, published beside recomputed, on two cores (under 90 minutes)
 	@if covidpipe datasets --missing --config config/paper-short.yaml; then study=paper-short; \
 	else study=paper-phantoms; echo "Without them: synthetic patients, labelled so (config/paper-phantoms.yaml)."; fi; \

@@ -7,6 +7,7 @@ made.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -208,13 +209,17 @@ def test_a_preempted_training_goes_on_from_its_last_epoch(cluster, tmp_path):
     ):
         (study.folder / place).parent.mkdir(parents=True, exist_ok=True)
         made.rename(study.folder / place)
+    (study.folder / paths.images(config, recipe.dataset)).with_name("signatures.parquet").touch()
+    proof = study.folder / paths.apart(config, "training", "square")
+    proof.parent.mkdir(parents=True)
+    proof.write_text("{}")
     model = paths.model(config, recipe)
     log = study.folder / "results" / "logs" / "train" / model.relative_to(Path("results") / "models")
     log = log.with_name(f"{log.name}.log")
 
     def epoch() -> int:
-        words = log.read_text().split("epoch ") if log.exists() else []
-        return int(words[-1].split("/")[0]) if len(words) > 1 else 0
+        told = re.findall(r"epoch (\d+)/", log.read_text()) if log.exists() else []
+        return int(told[-1]) if told else 0
 
     process = study.start(str(model / "model.keras"), "--profile", "slurm", "--allowed-rules", "train_model")
     wait(lambda: epoch() >= 3, "the first epochs", 120)

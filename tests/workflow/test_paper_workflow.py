@@ -1,4 +1,7 @@
-"""`snakemake paper` from nothing, on synthetic patients: every job, two tiny networks, tables, figures and the page."""
+"""`snakemake paper` from nothing, on synthetic patients: every job, two tiny networks, tables, figures and the page.
+
+Minutes long, and so run by `make check-paper`; what its jobs compute is tested in tests/unit/test_paper*.py.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.full_size]
 
 ROOT = Path(__file__).parents[2]
 KEPT = ("cov_ctnet_scratch_wavelet_grouped", "cov_raseg_scratch_attention_grouped")
