@@ -60,7 +60,7 @@ check: env ## what CI runs before the tests: ruff, snakefmt, lint, mypy, dry run
 	@echo "All checks passed."
 
 check-models: env ## what every network owes, and ImageNet weights: the deep ones that `make test` leaves out (5 minutes)
-	@python -m pytest -m full_size $(patsubst %,tests/unit/test_%.py,every_model models pretrained torchvision_nets) --numprocesses auto
+	@python -m pytest -m full_size $(patsubst %,tests/unit/test_%.py,every_model models pretrained torchvision_nets openvino) --numprocesses auto
 
 check-backends: env ## every network on TensorFlow, JAX and PyTorch: the same answers (installs PyTorch; 10 minutes)
 	@python -c 'import torch' 2> /dev/null || python -m pip install --quiet --disable-pip-version-check --requirement envs/torch.txt
