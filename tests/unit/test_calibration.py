@@ -97,7 +97,9 @@ def test_inference_applies_the_temperature_and_does_without():
     )
     images = np.broadcast_to(np.arange(0, 256, 5, dtype=np.uint8)[:, None, None], (52, 4, 4))
     recipe = {"task": "classify", "image_size": 4, "channels": 1}
-    plain, mended = (LoadedModel({**recipe, **extra}, "net", {}, network, "keras") for extra in ({}, {"temperature": 3.0}))
+    plain, mended = (
+        LoadedModel({**recipe, **extra}, "net", {}, network, "keras") for extra in ({}, {"temperature": 3.0})
+    )
     said = plain.predict(images)
     assert plain.temperature == 1 and said == pytest.approx(images[:, 0, 0] / 255, abs=1e-6)
     assert np.array_equal(mended.predict(images, calibrated=False), said)
