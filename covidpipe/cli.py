@@ -169,12 +169,11 @@ def _user_commands(commands: Any) -> None:
         "mapping",
         _mapping,
         "write which file each image of a cohort is: a CSV that may name patients, for its owner's eyes",
-        "covidpipe mapping winter --config results/winter/config.yaml \\\n"
-        "    --images results/winter/work/ingest/winter/images.parquet --out winter-files.csv",
+        "covidpipe mapping winter --config results/winter/config.yaml --out winter-files.csv",
     )
     command.add_argument("cohort", help="its name in the config")
     command.add_argument("--config", type=Path, required=True)
-    command.add_argument("--images", type=Path, required=True, help="images.parquet of its ingest")
+    command.add_argument("--images", type=Path, help="images.parquet of its ingest; default: where the config puts it")
     command.add_argument("--out", type=Path, required=True, help="CSV: image_id, patient_id, source_sha256, path")
 
     command = _add(
@@ -402,10 +401,12 @@ def _cohort(given: argparse.Namespace) -> None:
 
 
 def _mapping(given: argparse.Namespace) -> None:
+    from covidpipe import paths
     from covidpipe.stages import mapping
 
     config, cohort = _cohort_of(given)
-    print(f"{given.out}: {mapping.run(config, cohort, given.images, given.out)} images. It may name patients.")
+    images = given.images or paths.images(config, cohort)
+    print(f"{given.out}: {mapping.run(config, cohort, images, given.out)} images. It may name patients.")
 
 
 def _check(given: argparse.Namespace) -> None:

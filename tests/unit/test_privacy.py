@@ -161,7 +161,7 @@ def test_another_key_opens_nothing(done, tmp_path, monkeypatch):
 def test_the_mapping_is_written_on_request_and_for_its_owner(done, tmp_path, capsys):
     root, written, _ = done
     config = tmp_path / "study.yaml"
-    config.write_text(dump(tiny.config(written, cohorts={"c": {"path": str(root)}})))
+    config.write_text(dump(tiny.config(written, results=str(written), cohorts={"c": {"path": str(root)}})))
     images = written / "ingest" / "c" / "images.parquet"
     out = tmp_path / "mapping.csv"
     assert cli.main(["mapping", "c", "--config", str(config), "--images", str(images), "--out", str(out)]) == 0
@@ -170,6 +170,9 @@ def test_the_mapping_is_written_on_request_and_for_its_owner(done, tmp_path, cap
     assert len(lines) == 1 + read_table(images, IMAGES).num_rows
     assert all(canaries.WORD in line for line in lines[1:])
     assert out.stat().st_mode & 0o777 == 0o600
+    by_config = tmp_path / "by-config.csv"
+    assert cli.main(["mapping", "c", "--config", str(config), "--out", str(by_config)]) == 0
+    assert by_config.read_bytes() == out.read_bytes()
     assert canaries.WORD not in capsys.readouterr().out
 
 
