@@ -241,15 +241,12 @@ def predict_masks(image: Image, method: str = "khan2020", *, config: Config | st
         raise UsageError(f"{method} is not defined for modality `{image.modality}`. What fits: {fitting}.")
     settings = _config(config)
     networks = _networks(settings.model_dump_json(), image.modality, method)
-    common = methods.common_grid(settings)
-    grids = {common} | {methods.source_grid(network.recipe) for network in networks.values()}
-    planes = methods.to_grids(Image(image.array, image.spacing_mm, image.modality, _intensity(image)), grids)
-    (found,) = methods.find({grid: plane[None] for grid, plane in planes.items()}, [method], networks, settings)[method]
-    rows, columns = image.array.shape
-    transform = harmonize.Transform.fit(rows, columns, common[0])
+    planes = methods.to_grids(
+        Image(image.array, image.spacing_mm, image.modality, _intensity(image)), methods.grids_of(networks, settings)
+    )
+    (found,) = methods.find(methods.to_batch([planes]), [method], networks, settings)[method]
     return Masks(
-        transform.to_native(found.lung_mask),
-        transform.to_native(found.infection_mask),
+        *found.to_native(*image.array.shape),
         method,
         found.covid_probability,
         found.covid_positive,
@@ -262,11 +259,9 @@ def predict_masks(image: Image, method: str = "khan2020", *, config: Config | st
 def _networks(settings: str, modality: str, method: str) -> dict[str, Any]:
     from covidpipe.inference.cohorts import load_networks
     from covidpipe.inference.looking import for_few
-    from covidpipe.provenance import prepare_backend
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up remarks are not ours
     config = Config.model_validate_json(settings)
-    prepare_backend(config.seed)
     return dict(load_networks(for_few(config), [modality], {modality: [method]})[modality])
 
 

@@ -24,6 +24,7 @@ from covidpipe.errors import CovidpipeError, UsageError
 from covidpipe.io.files import read_json, write_json
 
 KINDS = ("login", "cpu", "gpu")
+MARKS = {"ok": "ok     ", "warning": "warning", "wrong": "WRONG  "}  # of a finding's status, on a terminal
 LEAST_FREE_GIB = 5.0  # of results: a cohort of some thousand images with its masks
 MOST_SKEW = 5.0  # seconds between a node's clock and the file server's
 
@@ -118,8 +119,7 @@ def compare(answers: dict[str, dict[str, Any] | None]) -> list[tuple[str, Findin
 
 def page(found: list[tuple[str, Finding]]) -> str:
     """The findings as lines for a terminal, and a verdict."""
-    mark = {"ok": "ok     ", "warning": "warning", "wrong": "WRONG  "}
-    lines = [f"{mark[finding.status]}  {place}: {finding.what}: {finding.told}" for place, finding in found]
+    lines = [f"{MARKS[finding.status]}  {place}: {finding.what}: {finding.told}" for place, finding in found]
     wrong = sum(finding.status == "wrong" for _, finding in found)
     lines.append(
         "This cluster is ready."

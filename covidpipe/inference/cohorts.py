@@ -44,6 +44,11 @@ def load_networks(config: Config, modalities: Iterable[str], wanted: Mapping[str
     }
 
 
+def networks_of(method: str, modality: str, networks: Networks) -> dict[str, LoadedModel]:
+    """The networks that a method asks in images of a modality, by task."""
+    return {task: networks[modality][task] for task in METHODS[method].roles[modality]}
+
+
 def findings(
     rows: Sequence[dict[str, Any]],
     root: Path,
@@ -79,14 +84,13 @@ def _batch(
 ) -> Iterator[tuple[dict[str, Any], dict[str, Finding]]]:
     found: dict[str, dict[str, Finding]] = {}
     for modality in sorted({row["modality"] for row in rows if wanted[row["modality"]]}):
-        grids = {methods.common_grid(config)}
-        grids |= {methods.source_grid(network.recipe) for network in networks[modality].values()}
+        grids = methods.grids_of(networks[modality], config)
         read: list[tuple[str, dict[Grid, np.ndarray]]] = []
         for row in (row for row in rows if row["modality"] == modality):
             with contextlib.suppress(BadInput):  # it was readable at ingest; its row will say that it no longer is
                 read.append((row["image_id"], methods.to_grids(read_again(root, row), grids)))
         if read:
-            batch = {grid: np.stack([images[grid] for _, images in read]) for grid in grids}
+            batch = methods.to_batch([images for _, images in read])
             of_method = methods.find(batch, wanted[modality], networks[modality], config)
             for i, (image_id, _) in enumerate(read):
                 found[image_id] = {method: of_images[i] for method, of_images in of_method.items()}

@@ -94,9 +94,8 @@ def look(images: Sequence[Image], wanted: Iterable[str], networks: Networks, con
     wanted = list(wanted)
     kept: dict[str, Any] = {task: _Kept(network) for task, network in networks.items()}
     size, _ = common = methods.common_grid(config)
-    grids = {common} | {methods.source_grid(network.recipe) for network in kept.values()}
-    planes = [methods.to_grids(image, grids) for image in images]
-    batch = {grid: np.stack([plane[grid] for plane in planes]) for grid in grids}
+    grids = methods.grids_of(kept, config)
+    batch = methods.to_batch([methods.to_grids(image, grids) for image in images])
     found = methods.find(batch, wanted, kept, config)
     lungs = [_resized(one, size) for one in kept["segment_lungs"].said]
     infection: dict[int, np.ndarray] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,11 @@ class Finding:
     infection_model_id: str | None = None
     reasons: tuple[str, ...] = ()
 
+    def to_native(self, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+        """Lung and infection mask on the grid of an image of so many rows and columns, bool."""
+        transform = harmonize.Transform.fit(rows, columns, self.lung_mask.shape[0])
+        return transform.to_native(self.lung_mask), transform.to_native(self.infection_mask)
+
 
 def common_grid(config: Config) -> Grid:
     """The grid that masks are told on."""
@@ -54,6 +59,16 @@ def to_grids(image: Image, grids: Iterable[Grid]) -> dict[Grid, np.ndarray]:
         (size, window): harmonize.harmonize(image.array, size, intensity=image.intensity, window_hu=window)[0]
         for size, window in grids
     }
+
+
+def grids_of(networks: Networks, config: Config) -> set[Grid]:
+    """Every grid that `find` needs of an image: the common one, and the source grid of every network."""
+    return {common_grid(config)} | {source_grid(network.recipe) for network in networks.values()}
+
+
+def to_batch(planes: Sequence[Mapping[Grid, np.ndarray]]) -> dict[Grid, np.ndarray]:
+    """Images on the same grids, as `to_grids` gives them, as one batch: uint8 (n, size, size) on every grid."""
+    return {grid: np.stack([plane[grid] for plane in planes]) for grid in planes[0]}
 
 
 def network_input(batch: Mapping[Grid, np.ndarray], recipe: Mapping[str, Any]) -> np.ndarray:

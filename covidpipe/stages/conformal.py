@@ -11,8 +11,7 @@ from typing import Any
 
 from covidpipe import paths
 from covidpipe.config import Config
-from covidpipe.harmonize import Transform
-from covidpipe.inference.cohorts import Networks, applicable_methods, findings, load_networks
+from covidpipe.inference.cohorts import Networks, applicable_methods, findings, load_networks, networks_of
 from covidpipe.inference.engine import LoadedModel
 from covidpipe.inference.methods import Finding, worst_part
 from covidpipe.io.files import read_table, write_json
@@ -101,7 +100,7 @@ def run(config: Config, modality: str, sources: Sequence[str], out: Path, cards:
     methods: dict[str, Any] = {}
     for method, patients in sorted(by_method.items()):
         methods[method] = {
-            "models": {task: networks[modality][task].model_id for task in METHODS[method].roles[modality]},
+            "models": {task: one.model_id for task, one in networks_of(method, modality, networks).items()},
             "settings": deciding_settings(config, method),
             "patients": patients,
         }
@@ -134,9 +133,7 @@ def judged(
     networks : mapping
         As `load_networks` gives them.
     """
-    used = {
-        method: [networks[modality][task] for task in METHODS[method].roles[modality]] for method in wanted[modality]
-    }
+    used = {method: list(networks_of(method, modality, networks).values()) for method in wanted[modality]}
     for source in sources:
         table = paths.images(config, source)
         dataset = config.source(source).dataset or source
@@ -162,8 +159,7 @@ def judged(
 
 def pixels(finding: Finding, row: dict[str, Any]) -> tuple[int, int]:
     """Lung pixels of a finding, and infected ones among them, on the image's native grid."""
-    transform = Transform.fit(row["rows"], row["columns"], finding.lung_mask.shape[0])
-    lung, infection = (transform.to_native(mask) for mask in (finding.lung_mask, finding.infection_mask))
+    lung, infection = finding.to_native(row["rows"], row["columns"])
     return count(infection & ("screened_negative" not in finding.reasons), lung)
 
 

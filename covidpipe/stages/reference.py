@@ -9,8 +9,7 @@ from typing import Any
 
 from covidpipe import paths
 from covidpipe.config import Config
-from covidpipe.harmonize import Transform
-from covidpipe.inference.cohorts import applicable_methods, findings, load_networks
+from covidpipe.inference.cohorts import applicable_methods, findings, load_networks, networks_of
 from covidpipe.inference.engine import LoadedModel
 from covidpipe.inference.methods import worst_part
 from covidpipe.io.files import read_table, write_json
@@ -41,9 +40,7 @@ def run(config: Config, modality: str, datasets: list[str], out: Path) -> None:
     started = time.time()
     wanted = applicable_methods(config, METHODS)
     networks = load_networks(config, {modality}, wanted)
-    used = {
-        method: [networks[modality][task] for task in METHODS[method].roles[modality]] for method in wanted[modality]
-    }
+    used = {method: networks_of(method, modality, networks) for method in wanted[modality]}
     percents: dict[str, list[float]] = {method: [] for method in used}
     persons: dict[str, set[str]] = {method: set() for method in used}
     for dataset in datasets:
@@ -52,17 +49,19 @@ def run(config: Config, modality: str, datasets: list[str], out: Path) -> None:
         root = image_root(config.source_root(dataset), table.parent / "unpacked")
         for row, found in findings(rows, root, wanted, networks, config):
             for method, finding in found.items():
-                if worst_part(row["source_sha256"], used[method]) not in UNSEEN or "unreadable" in finding.reasons:
+                if (
+                    worst_part(row["source_sha256"], used[method].values()) not in UNSEEN
+                    or "unreadable" in finding.reasons
+                ):
                     continue
-                transform = Transform.fit(row["rows"], row["columns"], finding.lung_mask.shape[0])
-                lung, infection = (transform.to_native(mask) for mask in (finding.lung_mask, finding.infection_mask))
+                lung, infection = finding.to_native(row["rows"], row["columns"])
                 percent = 0.0 if "screened_negative" in finding.reasons else infection_percent(infection, lung)
                 if percent is not None:
                     percents[method].append(round(percent, 4))
                     persons[method].add(row["patient_id"] or row["image_id"])
     told = {
         method: {
-            "models": {task: networks[modality][task].model_id for task in METHODS[method].roles[modality]},
+            "models": {task: network.model_id for task, network in used[method].items()},
             "settings": deciding_settings(config, method),
             "percents": sorted(percents[method]),
             "images": len(percents[method]),
@@ -78,10 +77,10 @@ def run(config: Config, modality: str, datasets: list[str], out: Path) -> None:
     write_json(out, {"modality": modality, "methods": told, "run": record})
 
 
-def _eligible(row: dict[str, Any], modality: str, used: dict[str, list[LoadedModel]]) -> bool:
+def _eligible(row: dict[str, Any], modality: str, used: dict[str, dict[str, LoadedModel]]) -> bool:
     return (
         row["accepted"]
         and row["lesion_free"] is True
         and row["modality"] == modality
-        and any(worst_part(row["source_sha256"], networks) in UNSEEN for networks in used.values())
+        and any(worst_part(row["source_sha256"], networks.values()) in UNSEEN for networks in used.values())
     )

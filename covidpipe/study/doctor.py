@@ -13,7 +13,7 @@ from pathlib import Path
 
 from covidpipe import __version__
 from covidpipe.cluster import faults, slurm
-from covidpipe.cluster.preflight import LEAST_FREE_GIB, Finding
+from covidpipe.cluster.preflight import LEAST_FREE_GIB, MARKS, Finding
 from covidpipe.config import Config
 from covidpipe.cores import available_cores
 from covidpipe.errors import BadConfig, CovidpipeError
@@ -29,7 +29,6 @@ COMPRESSED = {
     "1.2.840.10008.1.2.4.90": "JPEG 2000",
     "1.2.840.10008.1.2.5": "RLE",
 }
-MARKS = {"ok": "ok     ", "warning": "warning", "wrong": "WRONG  "}
 
 
 def run(*, as_json: bool = False) -> list[Finding]:
