@@ -1,11 +1,14 @@
 """Networks against the plainest Keras code that computes the same: answering, and a step of training.
 
-``python -m tests.benchmarks.models [MODEL...]``. A quarter of the channels, so that a laptop ends in minutes. Plain is:
+``python -m tests.benchmarks.models [MODEL...]``. A quarter of the channels where a network has that option, four images
+of at most 160 x 160, so that a laptop ends in minutes. Plain is:
 
 * unpooling: ``max_pool_with_argmax`` and a scatter, as most SegNets for TensorFlow are written;
 * recurrent convolutions: the forward kernel applied again at each time step, as the equation reads;
 * networks of Keras: ``keras.applications`` itself;
-* the rest have no plainer form: theirs is a ratio of one by construction and is not measured.
+* the rest: what a textbook would write (`tests.benchmarks.textbook`).
+
+Both have the same number of parameters. ``cov_raseg`` against itself tells how far from one a ratio can be by chance.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from covidpipe import models
 from covidpipe.models import layers as blocks
 from covidpipe.provenance import prepare_backend
 from covidpipe.registry import MODELS
+from tests.benchmarks.textbook import TEXTBOOK
 from tests.benchmarks.timing import Ratio, paired
 
 BATCH = 4
@@ -84,6 +88,8 @@ def recurrent_conv_as_written(x, filters, kernel, name, *, t, normalize_start):
 
 
 def plain(name: str, shape: tuple[int, int, int], width: float) -> keras.Model:
+    if name in TEXTBOOK:
+        return TEXTBOOK[name](shape, width)
     if name in APPLICATIONS:
         application = getattr(keras.applications, APPLICATIONS[name])
         return application(include_top=True, weights=None, input_shape=shape, classes=2)
@@ -96,12 +102,14 @@ def plain(name: str, shape: tuple[int, int, int], width: float) -> keras.Model:
         return models.build(name, shape, width=width)
 
 
-def compare(name: str) -> list[Ratio]:
+def compare(name: str, with_itself: bool = False) -> list[Ratio]:
+    """Ratios of answering and of a step of training; `with_itself`: of the network to a copy of it."""
     spec = MODELS[name]
     width = 0.25 if spec.scalable else 1.0
     side = min(spec.image_shape[0], 160)
     shape = (side, side, spec.image_shape[2])
-    ours, other = models.build(name, shape, width=width), plain(name, shape, width)
+    ours = models.build(name, shape, width=width)
+    other = keras.models.clone_model(ours) if with_itself else plain(name, shape, width)
     assert ours.count_params() == other.count_params(), name
     rng = np.random.default_rng(0)
     images = rng.random((BATCH, *shape), np.float32)
@@ -109,10 +117,11 @@ def compare(name: str) -> list[Ratio]:
     for model in (ours, other):
         model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
         model.optimizer.build(model.trainable_variables)
+    what = f"{name} and itself" if with_itself else name
     return [
-        paired(f"{name}: answer", lambda: ours.predict_on_batch(images), lambda: other.predict_on_batch(images)),
+        paired(f"{what}: answer", lambda: ours.predict_on_batch(images), lambda: other.predict_on_batch(images)),
         paired(
-            f"{name}: train", lambda: ours.train_on_batch(images, truth), lambda: other.train_on_batch(images, truth)
+            f"{what}: train", lambda: ours.train_on_batch(images, truth), lambda: other.train_on_batch(images, truth)
         ),
     ]
 
@@ -120,11 +129,11 @@ def compare(name: str) -> list[Ratio]:
 def main(*names: str) -> list[Ratio]:
     prepare_backend(0)
     rows = []
-    for name in names or (*UNPOOLING, *RECURRENT, *APPLICATIONS):
-        for row in compare(name):
+    for name, with_itself in [*((name, False) for name in names or MODELS), ("cov_raseg", True)]:
+        for row in compare(name, with_itself):
             rows.append(row)
             print(
-                f"{row.what:<24} ours {row.ours_s * 1e3:7.1f} ms, plain {row.plain_s * 1e3:7.1f} ms, "
+                f"{row.what:<29} ours {row.ours_s * 1e3:7.1f} ms, plain {row.plain_s * 1e3:7.1f} ms, "
                 f"{row.speedup:.2f} times as fast ({row.low:.2f} to {row.high:.2f}, n = {row.n})",
                 flush=True,
             )
