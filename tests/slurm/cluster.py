@@ -249,7 +249,7 @@ class Cluster:
             if not self.running(f"slurmd-{node}"):
                 self.start_node(node)
             self.run("scontrol", "update", f"nodename={node}", "state=resume", check=False)
-        self.wait(lambda: self.idle_nodes() == set(NODE_PORTS), "the nodes to be idle again", 90)
+        self.wait(lambda: self.idle_nodes() == set(NODE_PORTS), "the nodes to be idle again")
 
     def running(self, name: str) -> bool:
         """True if one of this cluster's own daemons is there."""
@@ -266,7 +266,7 @@ class Cluster:
             command, env=self.environment | variables, capture_output=True, text=True, check=check, timeout=60
         )
 
-    def wait(self, what: Callable[[], bool], name: str, seconds: float = 60) -> None:
+    def wait(self, what: Callable[[], bool], name: str, seconds: float = 180) -> None:
         end = time.monotonic() + seconds
         while not what():
             if time.monotonic() > end:

@@ -17,6 +17,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 TABLE = "results/cohorts/films/infection.parquet"
 SHARDS = 4
+PATIENCE = 600  # seconds: what takes longer hangs. Never waited for in vain; a busy machine takes minutes for a run
 
 STUDY = {
     "study": "films",
@@ -92,7 +93,7 @@ class Study:
         """Let the next job of a stage (and shard: ``quantify-00001``) do this first."""
         (self.acts / stage).write_text(shell)
 
-    def acted_by(self, stage: str, seconds: float = 90) -> str:
+    def acted_by(self, stage: str, seconds: float = PATIENCE) -> str:
         """Wait until a fault is acted out, and return its SLURM job."""
         file = self.acts / f"{stage}.job"
         wait(lambda: file.exists() and file.read_text().strip() != "", f"{stage} to begin", seconds)
@@ -109,16 +110,16 @@ class Study:
         begun.append(process)
         return process
 
-    def finish(self, process: subprocess.Popen[str], seconds: float = 300) -> int:
+    def finish(self, process: subprocess.Popen[str], seconds: float = PATIENCE) -> int:
         """Wait for a run, at most so long; what it said is in `said`."""
         try:
             return process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
-            process.wait(60)
+            process.wait(PATIENCE)
             raise AssertionError(f"not over after {seconds} s:\n{self.said[-4000:]}") from None
 
-    def run(self, *arguments: str, seconds: float = 300) -> int:
+    def run(self, *arguments: str, seconds: float = PATIENCE) -> int:
         return self.finish(self.start(*arguments), seconds)
 
     @property
@@ -144,7 +145,7 @@ def copied(base: Study, folder: Path, **profile: Any) -> Study:
     return study
 
 
-def wait(what: Callable[[], bool], name: str, seconds: float = 60) -> None:
+def wait(what: Callable[[], bool], name: str, seconds: float = PATIENCE) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, f"waited {seconds} s for {name}"

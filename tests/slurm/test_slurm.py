@@ -137,7 +137,7 @@ def test_ctrl_c_then_kill_9_then_go_on(cluster, local, segmented):
     process = study.start(TABLE, "--profile", "slurm")
     first = study.acted_by("quantify-00000")
     process.send_signal(signal.SIGINT)
-    assert study.finish(process, 60) != 0
+    assert study.finish(process) != 0
     assert "Terminating processes on user request" in study.said and "goes on from what is done" in study.said
     wait(lambda: first not in {job["id"] for job in cluster.jobs()}, "the job to be cancelled")
 
@@ -189,7 +189,7 @@ def test_what_the_cluster_cannot_give_is_told(cluster, segmented):
     wait(lambda: "It will wait for ever" in study.said, "the wait without end to be told")
     assert "asks for more time than its partition allows: lower `runtime`" in study.said
     process.send_signal(signal.SIGINT)
-    study.finish(process, 60)
+    study.finish(process)
 
 
 def test_a_preempted_training_goes_on_from_its_last_epoch(cluster, tmp_path):
@@ -222,12 +222,12 @@ def test_a_preempted_training_goes_on_from_its_last_epoch(cluster, tmp_path):
         return int(told[-1]) if told else 0
 
     process = study.start(str(model / "model.keras"), "--profile", "slurm", "--allowed-rules", "train_model")
-    wait(lambda: epoch() >= 3, "the first epochs", 120)
+    wait(lambda: epoch() >= 3, "the first epochs")
     (job,) = cluster.jobs()
     assert "gres/gpu=1" in job["given"] and job["node"] in GPUS
     cluster.run("scancel", "--signal=TERM", job["id"])
     wait(lambda: job["id"] not in {running["id"] for running in cluster.jobs()}, "the training to stop")
-    wait(lambda: epoch() >= 6 and "going on after epoch" in log.read_text(), "it to go on", 120)
+    wait(lambda: epoch() >= 6 and "going on after epoch" in log.read_text(), "it to go on")
     stopped = int(log.read_text().split("going on after epoch ")[1].split(" ")[0])
     assert stopped >= 3
     (job,) = cluster.jobs()
