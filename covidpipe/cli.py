@@ -334,6 +334,8 @@ def _stage_commands(commands: Any) -> None:
     command = stage("wavelet", _wavelet, "enhance a harmonized store", "--config", "--store", "--out")
     command.add_argument("--reading", choices=READINGS, required=True)
     command.add_argument("--size", type=positive_integer, required=True)
+    command = stage("lung_view", _lung_view, "cut the lungs out of a harmonized store", "--config", "--store", "--out")
+    command.add_argument("--size", type=positive_integer, required=True)
     stage("train", _train, "train one network", "recipe", "--config", "--store", "--split", "--images", "--out")
     stage(
         "evaluate",
@@ -733,6 +735,12 @@ def _wavelet(given: argparse.Namespace) -> None:
 
 def _train(given: argparse.Namespace) -> None:
     config, recipe = _recipe_of(given)
+def _lung_view(given: argparse.Namespace) -> None:
+    from covidpipe.stages import lung_view
+
+    lung_view.run(_load(given), given.store, given.size, given.out)
+
+
     from covidpipe.stages import train
 
     train.run(config, recipe, given.store, given.split, given.images, given.out)

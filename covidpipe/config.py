@@ -113,6 +113,10 @@ class Recipe(Section):
     reading: str = Field("paper_haar", description="wavelet reading, where the regime feeds the enhanced image")
     protocol: Literal["grouped", "published"] = Field("grouped", description="how images are split")
     fold: int = Field(0, ge=0, description="fold held out for the test; the next one validates")
+    validation: Literal["fold", "none"] = Field(
+        "fold",
+        description="none: that fold is trained on too, the last epoch is kept, thresholds are 0.5; not for classify",
+    )
     schedule: str = Field("short", description="a name under `schedules`")
     init_from: str | None = Field(
         None, description="the network under `training` whose weights it starts from; same model and width"
@@ -161,6 +165,8 @@ class Recipe(Section):
                 )
             if self.width != 1:
                 raise ValueError(f"regime `{self.regime}`: ImageNet weights fit the whole width only, not {self.width}")
+        if self.validation == "none" and self.task == "classify":
+            raise ValueError("`validation: none` is for masks; a classifier is calibrated on validation patients")
         wanted = TRUTH_OF_TASK[self.task]
         if wanted not in DATASETS[self.dataset].truth:
             fitting = [name for name, spec in DATASETS.items() if wanted in spec.truth]
@@ -195,6 +201,14 @@ class Schedule(Section):
         "standard", description=f"{', '.join(AUGMENTATIONS)}; true: standard, false: none"
     )
     flip: bool = Field(False, description="mirror half of the images: hearts on the right")
+    average: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="momentum of a running mean of the weights, which is then validated and kept (0.99: the last 100 "
+        "steps); 0: none",
+    )
+    keep: Literal["best", "last"] = Field("best", description="which epoch is kept; best: on validation")
     precision: Literal["float32", "mixed_bfloat16"] = Field(
         "float32", description="mixed_bfloat16: faster on GPUs; probabilities and weights stay float32"
     )

@@ -28,6 +28,8 @@ EXAMPLES: dict[str, str] = {
     "harmonize": f"covidpipe harmonize {_DATASET} --images {_OF_DATASET} --size 304 --out {_STORE}",
     "wavelet": f"covidpipe wavelet --config config/real_ct.yaml --store {_STORE} --reading paper_haar --size 304 "
     "--out results/wavelet/medseg829/304/paper_haar",
+    "lung_view": f"covidpipe lung_view --config config/real_ct.yaml --store {_STORE} --size 128 "
+    "--out results/lung_view/medseg829/128",
     "train": f"covidpipe train ct_lungs --config config/real_ct.yaml --store {_STORE} --split {_SPLIT} "
     f"--images {_OF_DATASET} --out {_MODEL}",
     "evaluate": f"covidpipe evaluate ct_lungs --config config/real_ct.yaml --model {_MODEL} --store {_STORE} "

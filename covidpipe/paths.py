@@ -61,10 +61,18 @@ def wavelet(config: Config, name: str, size: int | str, reading: str) -> Path:
     return Path(config.results) / "wavelet" / name / str(size) / reading
 
 
+def lung_view(config: Config, name: str, size: int | str) -> Path:
+    """Folder of a store of lungs cut out."""
+    return Path(config.results) / "lung_view" / name / str(size)
+
+
 def store(config: Config, recipe: Recipe) -> Path:
-    """Folder of the store that `recipe` is trained on: harmonized or enhanced, as its regime says."""
-    if REGIMES[recipe.task][recipe.regime].input == "wavelet":
+    """Folder of the store that `recipe` is trained on: the one that its regime's input is kept in."""
+    kind = REGIMES[recipe.task][recipe.regime].input
+    if kind == "wavelet":
         return wavelet(config, recipe.dataset, recipe.image_size, recipe.reading)
+    if kind == "lung_view":
+        return lung_view(config, recipe.dataset, recipe.image_size)
     return harmonized(config, recipe.dataset, recipe.image_size)
 
 

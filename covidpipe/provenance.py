@@ -51,6 +51,7 @@ STAGE_TABLES: dict[str, tuple[str, ...]] = {
     "leakage": (),
     "harmonize": ("store_index",),
     "wavelet": ("store_index",),
+    "lung_view": ("store_index",),
     "train": ("history",),
     "evaluate": ("metrics_images", "metrics_summary", "reliability"),
     "predict": ("mask_index",),

@@ -323,13 +323,13 @@ BACKBONES: dict[str, Backbone] = {
 class Regime:
     """How a network is fed and started: a row of the papers' tables, not a branch in the code.
 
-    ``input`` is ``wavelet`` (the enhanced store) or ``harmonized``; ``weights`` is what training starts from;
-    ``pixel_weights`` is ``median_frequency`` for Khan et al.'s static attention, which weighs each class by 0.5 / its
-    share of the training pixels. ``reading`` is the wavelet reading of a regime that differs from another in nothing
-    else; None: the recipe says.
+    ``input`` is ``harmonized``, ``wavelet`` (the enhanced store) or ``lung_view`` (the lungs, cut out); ``weights`` is
+    what training starts from; ``pixel_weights`` is ``median_frequency`` for Khan et al.'s static attention, which
+    weighs each class by 0.5 / its share of the training pixels. ``reading`` is the wavelet reading of a regime that
+    differs from another in nothing else; None: the recipe says.
     """
 
-    input: Literal["harmonized", "wavelet"]
+    input: Literal["harmonized", "wavelet", "lung_view"]
     weights: Literal["random", "imagenet"] = "random"
     pixel_weights: Literal["uniform", "median_frequency"] = "uniform"
     reading: str | None = None
@@ -353,11 +353,14 @@ SEGMENTER_REGIMES: dict[str, Regime] = {
     "scratch_attention": Regime(input="harmonized", pixel_weights="median_frequency"),
     "fine_tuned": Regime(input="harmonized", weights="imagenet"),
 }
+# Ours: the lungs alone, their grey levels told relative to air and tissue (covidpipe/lung_view.py). A network that
+# finds the lungs has to come first.
+INFECTION_REGIMES: dict[str, Regime] = {**SEGMENTER_REGIMES, "lung_view": Regime(input="lung_view")}
 # By task and name: the same name may mean another image in another task.
 REGIMES: dict[str, dict[str, Regime]] = {
     "classify": CLASSIFIER_REGIMES,
     "segment_lungs": SEGMENTER_REGIMES,
-    "segment_infection": SEGMENTER_REGIMES,
+    "segment_infection": INFECTION_REGIMES,
 }
 
 # What each reading does is told in covidpipe/wavelet.py.
@@ -378,7 +381,8 @@ AUGMENTATIONS: dict[str, str] = {
     "geometric": "shift, rotation, zoom, shear",
     "intensity": "contrast, brightness, gamma, CLAHE, blur, noise, coarser grey levels, JPEG",
     "standard": "both",
-    "strong": "both, in wider ranges",
+    "strong": "both, in wider ranges, and tone curves",
+    "lesions": "for lung views: shapes, mild grey levels, and lesions carried from one patient to another",
 }
 
 

@@ -145,14 +145,17 @@ def published_folds(listed: Sequence[str | None], folds: int, seed: int) -> NDAr
     return found
 
 
-def parts(fold_column: ArrayLike, fold: int, folds: int) -> NDArray[np.str_]:
+def parts(fold_column: ArrayLike, fold: int, folds: int, validation: str = "fold") -> NDArray[np.str_]:
     """What each image is for when `fold` is tested: that fold "test", the next one "validation", the rest "train".
+
+    With ``validation="none"`` the next one is trained on too.
 
     >>> parts([0, 1, 2], 2, 3).tolist()
     ['validation', 'train', 'test']
     """
     column = np.asarray(fold_column)
-    return np.select([column == fold, column == (fold + 1) % folds], ["test", "validation"], "train")
+    next_one = "validation" if validation == "fold" else "train"
+    return np.select([column == fold, column == (fold + 1) % folds], ["test", next_one], "train")
 
 
 def check_no_leak(groups: ArrayLike, parts: ArrayLike, images: Sequence[str] | None = None) -> None:

@@ -336,7 +336,7 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
         return {key: plain[key] for key in ("training", "paper", "threshold", "folds", "seed")}
     if stage == "harmonize":
         return {"window_hu": plain["harmonize"]["window_hu"], "root": seal(str(config.source_root(given["name"])))}
-    if stage == "wavelet":
+    if stage in ("wavelet", "lung_view"):
         return {}
     if stage in ("train", "evaluate"):
         recipe: Recipe = config.training[recipe_name(config, given)]

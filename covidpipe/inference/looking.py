@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -66,18 +65,6 @@ def for_few(config: Config) -> Config:
     return config.model_copy(update={"engine": "keras"})
 
 
-class _Kept:
-    """A network that remembers what it said last: `find` asks each once for a batch, and keeps masks only."""
-
-    def __init__(self, network: Any):
-        self.network, self.recipe, self.model_id = network, network.recipe, network.model_id
-        self.parts, self.said = network.parts, np.empty(0)
-
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        self.said = self.network.predict(images)
-        return self.said
-
-
 def look(images: Sequence[Image], wanted: Iterable[str], networks: Networks, config: Config) -> list[Look]:
     """Run methods on images of one modality as `covidpipe predict` does, and keep what is between.
 
@@ -92,19 +79,23 @@ def look(images: Sequence[Image], wanted: Iterable[str], networks: Networks, con
     config : Config
     """
     wanted = list(wanted)
-    kept: dict[str, Any] = {task: _Kept(network) for task, network in networks.items()}
     size, _ = common = methods.common_grid(config)
-    grids = methods.grids_of(kept, config)
+    grids = methods.grids_of(networks, config)
     batch = methods.to_batch([methods.to_grids(image, grids) for image in images])
-    found = methods.find(batch, wanted, kept, config)
-    lungs = [_resized(one, size) for one in kept["segment_lungs"].said]
+    found = methods.find(batch, wanted, networks, config)
+    # Asked once more: `find` keeps masks only, and a page shows few images.
+    lungs = list(methods.pixel_probabilities(batch, networks["segment_lungs"], size))
     infection: dict[int, np.ndarray] = {}
     enhanced: list[np.ndarray | None] = [None] * len(images)
     threshold = None
     if "khan2020" in wanted:
         asked = [n for n, one in enumerate(found["khan2020"]) if "screened_negative" not in one.reasons]
-        infection = {n: _resized(kept["segment_infection"].said[k], size) for k, n in enumerate(asked)}
-        screening = kept["classify"].recipe
+        if asked:
+            some = {grid: planes[asked] for grid, planes in batch.items()}
+            masks = np.stack([found["khan2020"][n].lung_mask for n in asked])
+            said = methods.pixel_probabilities(some, networks["segment_infection"], size, masks)
+            infection = dict(zip(asked, said, strict=True))
+        screening = networks["classify"].recipe
         threshold = float(screening["threshold"])
         if screening["input"] == "wavelet":
             plain = wavelet.enhance(batch[methods.source_grid(screening)], screening["reading"])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 
-from covidpipe import harmonize, wavelet
+from covidpipe import harmonize, lung_view, wavelet
 from covidpipe.config import Config
 from covidpipe.inference.engine import LoadedModel
 from covidpipe.io.image import Image
@@ -46,8 +46,8 @@ def common_grid(config: Config) -> Grid:
 
 
 def source_grid(recipe: Mapping[str, Any]) -> Grid:
-    """The grid that a network's input is made from: its own, or that of the wavelet."""
-    size = recipe["source_size"] if recipe["input"] == "wavelet" else recipe["image_size"]
+    """The grid that a network's input is made from: its own, or that of the wavelet and of the lung view."""
+    size = recipe["image_size"] if recipe["input"] == "harmonized" else recipe["source_size"]
     low, high = recipe["window_hu"]
     return size, (low, high)
 
@@ -72,25 +72,55 @@ def to_batch(planes: Sequence[Mapping[Grid, np.ndarray]]) -> dict[Grid, np.ndarr
 
 
 def network_input(batch: Mapping[Grid, np.ndarray], recipe: Mapping[str, Any]) -> np.ndarray:
-    """A batch as the network was trained to see it: uint8 (n, image_size, image_size)."""
+    """A batch as a network that sees the whole image was trained to see it: uint8 (n, image_size, image_size)."""
     images = batch[source_grid(recipe)]
     if recipe["input"] == "wavelet":
         images = harmonize.resize(wavelet.enhance(images, recipe["reading"]), recipe["image_size"])
     return images
 
 
-def network_masks(batch: Mapping[Grid, np.ndarray], network: LoadedModel, size: int) -> np.ndarray:
-    """Masks of a batch on the common grid: probabilities resized linearly, then the network's own threshold.
+def pixel_probabilities(
+    batch: Mapping[Grid, np.ndarray], network: LoadedModel, size: int, lungs: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """What a segmenter says of each image of a batch, resized linearly to the common grid.
 
-    Returns
-    -------
-    ndarray of bool, (n, size, size)
+    Parameters
+    ----------
+    batch : mapping of Grid to ndarray of uint8, (n, rows, rows)
+    network : LoadedModel
+    size : int
+        Rows and columns of the common grid.
+    lungs : ndarray of bool, (n, size, size), optional
+        Where a network looks that sees the lungs alone; outside its view it says 0.
+
+    Yields
+    ------
+    ndarray of float32, (size, size)
     """
-    probabilities = network.predict(network_input(batch, network.recipe))
-    masks = np.empty((len(probabilities), size, size), bool)
-    for probability, mask in zip(probabilities, masks, strict=True):
-        mask[...] = cv2.resize(probability, (size, size), interpolation=cv2.INTER_LINEAR) >= network.recipe["threshold"]
-    return masks
+    recipe = network.recipe
+    if recipe["input"] != "lung_view":
+        for said in network.predict(network_input(batch, recipe)):
+            yield cv2.resize(said, (size, size), interpolation=cv2.INTER_LINEAR)
+        return
+    assert lungs is not None, "the lungs are found before what is in them"
+    images, cells = batch[source_grid(recipe)], recipe["image_size"]
+    seen = [
+        lung_view.view(image, harmonize.nearest(lung, *image.shape), cells)
+        for image, lung in zip(images, lungs, strict=True)
+    ]
+    shown = [n for n, (_, square) in enumerate(seen) if square is not None]
+    answers = dict(zip(shown, network.predict(np.stack([seen[n][0] for n in shown])) if shown else (), strict=True))
+    for n, (image, (_, square)) in enumerate(zip(images, seen, strict=True)):
+        whole = np.zeros(image.shape, np.float32) if square is None else square.put_back(answers[n], len(image))
+        yield cv2.resize(whole, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def network_masks(
+    batch: Mapping[Grid, np.ndarray], network: LoadedModel, size: int, lungs: np.ndarray | None = None
+) -> np.ndarray:
+    """Masks of a batch on the common grid, bool (n, size, size): `pixel_probabilities` at the network's threshold."""
+    said = pixel_probabilities(batch, network, size, lungs)
+    return np.stack([probability >= network.recipe["threshold"] for probability in said])
 
 
 def find(
@@ -125,7 +155,7 @@ def khan2020(batch: Mapping[Grid, np.ndarray], lungs: np.ndarray, networks: Netw
     infection = np.zeros_like(lungs)
     if segmented.any():
         some = {grid: images[segmented] for grid, images in batch.items()}
-        infection[segmented] = network_masks(some, segmenter, lungs.shape[-1])
+        infection[segmented] = network_masks(some, segmenter, lungs.shape[-1], lungs[segmented])
     return [
         Finding(
             lungs[i],

@@ -98,7 +98,7 @@ class Folds:
         self.recipe = config.training[name]
         table = read_table(paths.split(config, self.recipe.dataset, self.recipe.protocol), SPLIT)
         ids = table["image_id"].to_pylist()
-        words = parts(table["fold"].to_numpy(), self.recipe.fold, config.folds)
+        words = parts(table["fold"].to_numpy(), self.recipe.fold, config.folds, self.recipe.validation)
         self.part: dict[str, str] = dict(zip(ids, words.tolist(), strict=True))
         self.group: dict[str, str] = dict(zip(ids, table["group"].to_pylist(), strict=True))
 

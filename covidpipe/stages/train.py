@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -26,6 +27,7 @@ from covidpipe.metrics.temperature import temper
 from covidpipe.provenance import code_fingerprint, device_name, prepare_backend, run_record
 from covidpipe.registry import DATASETS, MODELS, PARTS, REGIMES
 from covidpipe.schemas import HISTORY, IMAGES, SPLIT
+from covidpipe.training.augmentation import PRESETS
 from covidpipe.training.card import model_card
 from covidpipe.training.labelled import Labelled, labelled_parts, read_labelled
 from covidpipe.training.stopping import StopRequests
@@ -83,16 +85,15 @@ def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path
     unfinished = out.with_name(f"{out.name}.unfinished")
     unfinished.mkdir(parents=True, exist_ok=True)
     with StopRequests() as stop:
-        train, validation = (
-            read_labelled(opened, rows[name], recipe.task, unfinished, between=stop.check)
-            for name in ("train", "validation")
-        )
+        read = functools.partial(read_labelled, opened, task=recipe.task, folder=unfinished, between=stop.check)
+        train = read(rows["train"], with_lungs=PRESETS[schedule.augment].transplant > 0)
+        validation = read(rows["validation"]) if recipe.validation == "fold" else None
         weights = None if recipe.task == "classify" else static_weights(regime.pixel_weights, train.foreground)
         deciding = {
             "recipe": recipe.model_dump(),
             "schedule": schedule.model_dump(exclude={"text"}),
             "seed": config.seed,
-            "data": data_sha256(train, validation),
+            "data": data_sha256(*(part for part in (train, validation) if part is not None)),
             "code": code_fingerprint("train", MODELS[recipe.model].module),
             "imagenet": imagenet,
             "parent": None if parent is None else file_sha256(parent / "model.keras"),
@@ -107,6 +108,7 @@ def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path
         model = in_float32(model)
     temperature, threshold = 1.0, fitted.threshold
     if recipe.task == "classify":
+        assert validation is not None, "the config refuses a classifier without validation patients"
         said = probabilities(model, validation.images, recipe.channels)
         temperature = fit_temperature(said, np.asarray(validation.truth) > 0)
         threshold = float(temper(threshold, temperature))  # the same images stay positive

@@ -7,6 +7,7 @@ healthy, blur would become a sign of disease.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,8 @@ class Preset:
 
     ``degrees`` of rotation, ``zoom`` and ``shear`` as shares of the image's size, ``shift`` as a share of its rows and
     columns, each to both sides. ``gamma`` is the largest logarithm of the exponent, ``contrast`` a factor's range,
-    ``brightness`` the largest change (the grey scale is 0..1). The rest are chances, of CLAHE, blur, noise, 8 to 64
-    grey levels instead of 256, and of JPEG at a quality of 30 to 90.
+    ``brightness`` the largest change (the grey scale is 0..1). The rest are chances, of a tone curve, CLAHE, blur,
+    noise, 8 to 64 grey levels instead of 256, of JPEG at a quality of 30 to 90, and of another patient's lesions.
     """
 
     degrees: float = 0.0
@@ -31,11 +32,13 @@ class Preset:
     gamma: float = 0.0
     contrast: tuple[float, float] = (1.0, 1.0)
     brightness: float = 0.0
+    curve: float = 0.0
     clahe: float = 0.0
     blur: float = 0.0
     noise: float = 0.0
     coarse: float = 0.0
     jpeg: float = 0.0
+    transplant: float = 0.0
 
 
 _GEOMETRY: dict[str, Any] = {"degrees": 12.0, "zoom": 0.2, "shift": 0.06, "shear": 0.05}
@@ -64,37 +67,74 @@ PRESETS: dict[str, Preset] = {
         gamma=0.9,
         contrast=(0.5, 1.4),
         brightness=0.25,
+        curve=0.4,
         clahe=0.4,
         blur=0.3,
         noise=0.5,
         coarse=0.2,
         jpeg=0.3,
     ),
+    # For lung views, whose grey levels are in order already.
+    "lesions": Preset(
+        degrees=15.0,
+        zoom=0.2,
+        shift=0.08,
+        shear=0.08,
+        gamma=0.25,
+        contrast=(0.8, 1.2),
+        brightness=0.06,
+        clahe=0.15,
+        blur=0.4,
+        noise=0.4,
+        coarse=0.1,
+        jpeg=0.1,
+        transplant=0.4,
+    ),
 }
+
+TRANSPLANT_RIM_PX = 2  # of the lung around a lesion, carried with it
+TRANSPLANT_BLUR_PX = 1.0  # of its seam
+
+
+Sick = tuple[np.ndarray, np.ndarray]  # an image with lesions; its masks: bit 0 what is infected, bit 1 the lungs
 
 
 def augment(
-    image: np.ndarray, mask: np.ndarray | None, rng: np.random.Generator, preset: Preset, *, flip: bool = False
+    image: np.ndarray,
+    mask: np.ndarray | None,
+    rng: np.random.Generator,
+    preset: Preset,
+    *,
+    flip: bool = False,
+    donor: Callable[[np.random.Generator], Sick | None] = lambda rng: None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return a changed copy of one training image and of its mask.
 
     Parameters
     ----------
     image : ndarray of uint8, (rows, columns)
-    mask : ndarray of uint8 0/1, (rows, columns), or None
-        Moved with the image, nearest neighbor.
+    mask : ndarray of uint8, (rows, columns), or None
+        Moved with the image, nearest neighbor. Bit 0 is the truth; with a donor, bit 1 is the lungs.
     rng : numpy.random.Generator
     preset : Preset
     flip : bool
         Mirror every other image: the heart is then on the other side.
+    donor : function
+        Draws an image with lesions for `transplant`, in any position; None: there is none.
 
     Returns
     -------
     image : ndarray of uint8, (rows, columns)
-    mask : like `mask`
+    mask : ndarray of uint8 0/1, (rows, columns), or None
+        The truth alone.
     """
     image, mask = change_geometry(image, mask, rng, preset, flip=flip)
-    return change_grey_levels(image, rng, preset), mask
+    if mask is not None and rng.random() < preset.transplant and (given := donor(rng)) is not None:
+        # A donor may always be mirrored: what is carried is a lesion, not a heart.
+        other, lesion = change_geometry(*given, rng, preset, flip=True)
+        assert lesion is not None
+        image, mask = transplant(image, mask & 1, mask & 2, other, lesion & 1, lesion & 2)
+    return change_grey_levels(image, rng, preset), mask if mask is None else mask & 1
 
 
 def change_geometry(
@@ -121,6 +161,35 @@ def change_geometry(
     return image, mask
 
 
+def transplant(
+    image: np.ndarray, mask: np.ndarray, lung: np.ndarray, donor: np.ndarray, lesion: np.ndarray, donor_lung: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Carry one patient's lesions into the lungs of another, to the same place of the image.
+
+    A few patients have few kinds of lesions, each in one kind of lung; so every kind is seen in every lung. Lesion and
+    a rim of the donor's lung replace what was there, with a blurred seam. The idea is from earlier work (Zhang et al.
+    2021, CarveMix, arXiv 2108.06883); lungs as the limit are ours.
+
+    Parameters
+    ----------
+    image, donor : ndarray of uint8, (rows, columns)
+    mask, lesion : ndarray of uint8 0/1, (rows, columns)
+        What is infected in either.
+    lung, donor_lung : ndarray, (rows, columns)
+        Not 0 in either's lungs.
+
+    Returns
+    -------
+    image : ndarray of uint8, (rows, columns)
+    mask : ndarray of uint8 0/1, (rows, columns)
+    """
+    side = 2 * TRANSPLANT_RIM_PX + 1
+    carried = (cv2.dilate(lesion, np.ones((side, side), np.uint8)) > 0) & (lung > 0) & (donor_lung > 0)
+    share = cv2.GaussianBlur(carried.astype(np.float32), (0, 0), TRANSPLANT_BLUR_PX)
+    mixed = np.rint(image + (donor.astype(np.float32) - image) * share).astype(np.uint8)
+    return mixed, np.where(carried, lesion, mask)
+
+
 def change_grey_levels(image: np.ndarray, rng: np.random.Generator, preset: Preset) -> np.ndarray:
     """Imitate other windows, exports and scanners.
 
@@ -137,7 +206,11 @@ def change_grey_levels(image: np.ndarray, rng: np.random.Generator, preset: Pres
     if rng.random() < preset.clahe:
         tiles = int(rng.integers(2, 9))
         image = cv2.createCLAHE(clipLimit=rng.uniform(1, 4), tileGridSize=(tiles, tiles)).apply(image)
-    levels = (np.arange(256) / 255) ** np.exp(rng.uniform(-preset.gamma, preset.gamma))
+    levels = np.arange(256) / 255
+    if rng.random() < preset.curve:
+        # Rising, through points at a quarter, a half and three quarters: a wide window has tissue in the middle.
+        levels = np.interp(levels, np.linspace(0, 1, 5), np.append(0, np.cumsum(rng.dirichlet(np.full(4, 2.0)))))
+    levels = levels ** np.exp(rng.uniform(-preset.gamma, preset.gamma))
     levels = (levels - 0.5) * rng.uniform(*preset.contrast) + 0.5
     levels += rng.uniform(-preset.brightness, preset.brightness)
     if rng.random() < preset.coarse:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from covidpipe.inference.batched import to_input
-from covidpipe.training.augmentation import PRESETS, augment
+from covidpipe.training.augmentation import PRESETS, Sick, augment
 from covidpipe.training.labelled import Labelled
 
 Batch = tuple[np.ndarray, np.ndarray]
@@ -75,7 +75,7 @@ class Batches:
         preset: str = "standard",
         flip: bool = False,
     ):
-        self.images, self.truth = labelled.images, labelled.truth
+        self.images, self.truth, self.lungs = labelled.images, labelled.truth, labelled.lungs
         self.batch_size, self.channels, self.seed = batch_size, channels, seed
         self.images_per_epoch = images_per_epoch
         classes = labelled.positive if balance else np.zeros(len(labelled.positive), bool)
@@ -83,6 +83,7 @@ class Batches:
         self.classes = [np.flatnonzero(classes == value) for value in np.unique(classes)]
         self.preset, self.flip = PRESETS[preset], flip
         self.changes = preset != "none" or flip
+        self.donors = np.flatnonzero(labelled.positive)
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -111,14 +112,22 @@ class Batches:
         first = number * self.batch_size
         chosen = order[first : first + self.batch_size]
         images, truth = self.images[chosen], self.truth[chosen]
+        planes = truth if self.lungs is None else truth | self.lungs[chosen] << 1
         for i in range(self.batch_size if self.changes else 0):
             # Counted from 1: NumPy's seeds [a, b] and [a, b, 0] are one, and [a, b] has drawn the order.
             rng = np.random.default_rng([self.seed, epoch, first + i + 1])
-            mask = truth[i] if truth.ndim > 1 else None
-            images[i], moved = augment(images[i], mask, rng, self.preset, flip=self.flip)
+            mask = planes[i] if truth.ndim > 1 else None
+            images[i], moved = augment(images[i], mask, rng, self.preset, flip=self.flip, donor=self._donor)
             if moved is not None:
                 truth[i] = moved
         return to_input(images, self.channels), truth
+
+    def _donor(self, rng: np.random.Generator) -> Sick | None:
+        """An image with lesions, and its masks."""
+        if self.lungs is None or not len(self.donors):
+            return None
+        n = [int(rng.choice(self.donors))]
+        return self.images[n][0], (self.truth[n] | self.lungs[n] << 1)[0]
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """All batches of one epoch, in order."""

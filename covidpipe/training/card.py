@@ -40,10 +40,9 @@ medical device and its output is no diagnosis.
 | input | {recipe["image_size"]} x {recipe["image_size"]} x {recipe["channels"]}, {recipe["input"]}\
 {f" ({recipe['reading']})" if recipe["input"] == "wavelet" else ""}, 0 to 1 |
 | regime | `{recipe["regime"]}` |{_start(record.get("imagenet"))}
-| threshold | {recipe["threshold"]:.4g}, chosen on validation patients |{_temperature(recipe)}
+| threshold | {recipe["threshold"]:.4g}, {_chosen(record)} |{_temperature(recipe)}
 | weights | sha256 `{record["weights_sha256"]}` |
-| best epoch | {record["best_epoch"] + 1} of {record["schedule"]["epochs"]}, by validation \
-{record["validation_measure"]} {record["validation_score"]:.4f} |
+| kept epoch | {record["best_epoch"] + 1} of {record["schedule"]["epochs"]}, {_kept(record)} |
 
 ## Data
 
@@ -51,8 +50,8 @@ medical device and its output is no diagnosis.
 
 **License of the data: {dataset.licence}. Weights trained on non-commercial or share-alike data carry the same terms.**
 
-Split `{recipe["protocol"]}`, fold {recipe["fold"]} of {recipe["folds"]} held out for the test, the next fold for \
-validation.{_flattery(recipe)}
+Split `{recipe["protocol"]}`, fold {recipe["fold"]} of {recipe["folds"]} held out for the test, \
+{_rest(record)}.{_flattery(recipe)}
 
 | part | images | groups (patients) |
 |---|---|---|
@@ -92,6 +91,25 @@ def _start(imagenet: dict[str, str] | None) -> str:
         return ""
     network, file, sha256 = imagenet["network"], imagenet["file"], imagenet["sha256"]
     return f"\n| started from | ImageNet weights of `{network}`, `{file}`, sha256 `{sha256}` |"
+
+
+def _chosen(record: dict[str, Any]) -> str:
+    return "not chosen" if record["validation_score"] is None else "chosen on validation patients"
+
+
+def _kept(record: dict[str, Any]) -> str:
+    mean = record["schedule"].get("average")
+    weights = f"; a running mean of the weights (momentum {mean:g})" if mean else ""
+    if record["validation_score"] is None:
+        return f"the last{weights}"
+    by = "the last, with" if record["schedule"].get("keep") == "last" else "by"
+    return f"{by} validation {record['validation_measure']} {record['validation_score']:.4f}{weights}"
+
+
+def _rest(record: dict[str, Any]) -> str:
+    if record["validation_score"] is None:
+        return "all others trained on, none for validation"
+    return "the next fold for validation"
 
 
 def _temperature(recipe: dict[str, Any]) -> str:

@@ -115,9 +115,7 @@ def items(record: Mapping[str, Any], evaluation: Mapping[str, Any], summary: Seq
             "26",
             "10b, 11",
             "How the final model was selected",
-            f"Epoch {record['best_epoch'] + 1} by validation {record['validation_measure']} "
-            f"({record['validation_score']:.3f}); threshold {recipe['threshold']:.3g}{_temperature(recipe)}, on the "
-            "same validation patients.",
+            _selection(record),
         ),
         ("27", "-", "Ensembling", "None: one network."),
         ("28", "10d", "Metrics", f"{len(own)} measures, in summary.parquet; here: {', '.join(HEADLINES[task])}."),
@@ -136,8 +134,7 @@ def items(record: Mapping[str, Any], evaluation: Mapping[str, Any], summary: Seq
             "35",
             "16",
             "Performance in every partition",
-            f"Validation {record['validation_measure']} {record['validation_score']:.3f}; test: "
-            f"{_headlines(task, own)}.",
+            f"{_validation(record)}; test: {_headlines(task, own)}.",
         ),
         ("36", "16", "Accuracy and its precision", f"{_headlines(task, own)}."),
         ("37", "-", "Failure analysis", f"{_faults(task, own)}; each image is in images.parquet."),
@@ -219,6 +216,24 @@ def _training(record: Mapping[str, Any], schedule: Mapping[str, Any]) -> str:
         f"{schedule['learning_rate']:g} ({schedule['decay']}), loss {schedule['loss']}, augmentation "
         f"{schedule['augment']}, {record['wall_seconds'] / 60:.0f} minutes; all of it in run.json and history.parquet."
     )
+
+
+def _selection(record: Mapping[str, Any]) -> str:
+    recipe, schedule = record["recipe"], record["schedule"]
+    kept = f"Epoch {record['best_epoch'] + 1} of {schedule['epochs']}"
+    if record["validation_score"] is None:
+        return f"{kept}, the last; threshold {recipe['threshold']:.3g}. There were no validation patients to choose by."
+    by = "the last" if schedule.get("keep") == "last" else f"by validation {record['validation_measure']}"
+    return (
+        f"{kept}, {by} ({record['validation_score']:.3f}); threshold {recipe['threshold']:.3g}{_temperature(recipe)}, "
+        "on validation patients."
+    )
+
+
+def _validation(record: Mapping[str, Any]) -> str:
+    if record["validation_score"] is None:
+        return "No validation patients"
+    return f"Validation {record['validation_measure']} {record['validation_score']:.3f}"
 
 
 def _temperature(recipe: Mapping[str, Any]) -> str:

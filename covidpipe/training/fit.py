@@ -11,6 +11,7 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,15 +34,16 @@ from covidpipe.training.validation import Verdict, judge
 log = logging.getLogger(__name__)
 
 MOST_WORKERS = 8  # threads that prepare batches
+UNCHOSEN = 0.5  # the threshold where there are no validation patients to choose it by
 
 
 @dataclass(frozen=True)
 class Best:
-    """The epoch whose weights are kept; of equals, the earliest."""
+    """The epoch whose weights are kept; of equally good ones, the earliest."""
 
     epoch: int = -1
     score: float = -math.inf
-    threshold: float = 0.5
+    threshold: float = UNCHOSEN
     weights: list[np.ndarray] = field(default_factory=list)
 
 
@@ -52,12 +54,12 @@ class Fitted:
     ``threshold`` is the probability above which a pixel or an image is called positive; ``history`` holds rows of the
     HISTORY table; ``facts`` tell of the run itself and differ from run to run: seconds, images_per_second,
     input_wait_share (of the training time, in which the next batch was not ready), peak_memory_mib,
-    resumed_after_epochs (None for a run in one go).
+    resumed_after_epochs (None for a run in one go). ``best_score`` is None without validation patients.
     """
 
     threshold: float
     best_epoch: int
-    best_score: float
+    best_score: float | None
     history: list[dict[str, Any]]
     facts: dict[str, Any]
 
@@ -78,11 +80,29 @@ def make_optimizer(schedule: Schedule, steps_per_epoch: int) -> keras.optimizers
         ]
         if ends:
             rate = keras.optimizers.schedules.PiecewiseConstantDecay(ends, [rate / 10**k for k in range(len(ends) + 1)])
+    mean: dict[str, Any] = {}
+    if schedule.average:
+        mean = {"use_ema": True, "ema_momentum": schedule.average}
     if schedule.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, momentum=schedule.momentum)
+        return keras.optimizers.SGD(rate, momentum=schedule.momentum, **mean)
     if schedule.optimizer == "adam":
-        return keras.optimizers.Adam(rate)
-    return keras.optimizers.AdamW(rate, weight_decay=1e-4)
+        return keras.optimizers.Adam(rate, **mean)
+    return keras.optimizers.AdamW(rate, weight_decay=1e-4, **mean)
+
+
+@contextmanager
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Put the running mean of the weights, where the schedule asks for one, in the place of the newest."""
+    if not model.optimizer.use_ema:
+        yield
+        return
+    newest = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_variables]
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for weight, value in zip(model.trainable_variables, newest, strict=True):
+            weight.assign(value)
 
 
 def fit(
@@ -90,7 +110,7 @@ def fit(
     recipe: Recipe,
     schedule: Schedule,
     train: Labelled,
-    validation: Labelled,
+    validation: Labelled | None,
     seed: int,
     weights: tuple[float, float] | None,
     *,
@@ -98,14 +118,16 @@ def fit(
     events: EventLog | None = None,
     stop: StopRequests | None = None,
 ) -> Fitted:
-    """Train `model` in place and leave it with the weights of its best epoch.
+    """Train `model` in place and leave it with the weights of its best epoch, or of its last.
 
     Parameters
     ----------
     model : keras.Model
     recipe : Recipe
     schedule : Schedule
-    train, validation : Labelled
+    train : Labelled
+    validation : Labelled, optional
+        None: the last epoch is kept.
     seed : int
     weights : tuple of float, optional
         Weights of (background, foreground); None weighs all pixels alike.
@@ -164,19 +186,23 @@ def fit(
                 advance()
         mean_loss = step.mean_loss()
         trained = time.monotonic() - started
-        verdict = judge(model, validation, recipe.channels, between=stop.check)
-        if not math.isfinite(mean_loss + verdict.score):
+        with averaged(model):
+            verdict = None if validation is None else judge(model, validation, recipe.channels, between=stop.check)
+            kept = model.get_weights()
+        if not math.isfinite(mean_loss + (0 if verdict is None else verdict.score)):
             raise CovidpipeError(
                 f"epoch {epoch + 1}: {recipe.model} no longer answers with numbers (loss {mean_loss}). Lower "
                 f"`learning_rate` ({schedule.learning_rate:g}) in the schedule."
             )
         training += trained
-        rows = run.finish_epoch(epoch, mean_loss, verdict, time.monotonic() - started)
+        last = verdict is None or schedule.keep == "last"
+        rows = run.finish_epoch(epoch, mean_loss, verdict, kept, time.monotonic() - started, always=last)
         _show(events, rows)
-        said = " ".join(f"{name} {value:.4f}" for name, value in verdict.measures.items())
+        measures = {} if verdict is None else verdict.measures
+        said = "".join(f", validation {name} {value:.4f}" for name, value in measures.items())
         left = (time.monotonic() - began) / (epoch + 1 - first) * (schedule.epochs - epoch - 1)
         log.info(
-            "epoch %d/%d: loss %.4f, validation %s, %.1f s, %.0f images/s, %s left", epoch + 1, schedule.epochs,
+            "epoch %d/%d: loss %.4f%s, %.1f s, %.0f images/s, %s left", epoch + 1, schedule.epochs,
             mean_loss, said, time.monotonic() - started, len(batches) * schedule.batch_size / trained, told(left),
         )  # fmt: skip
     model.set_weights(run.best.weights)
@@ -188,7 +214,8 @@ def fit(
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "resumed_after_epochs": first or None,
     }
-    return Fitted(run.best.threshold, run.best.epoch, run.best.score, run.history, facts)
+    score = None if validation is None else run.best.score
+    return Fitted(run.best.threshold, run.best.epoch, score, run.history, facts)
 
 
 def _show(events: EventLog | None, rows: list[dict[str, Any]]) -> None:
@@ -223,9 +250,18 @@ class _Run:
         self.best = Best(weights=list(found.arrays["best"]), **facts["best"])
         return facts["epochs"]
 
-    def finish_epoch(self, epoch: int, mean_loss: float, verdict: Verdict, seconds: float) -> list[dict[str, Any]]:
-        """Keep the weights if they are the best, save everything, and return the epoch's rows of the history."""
-        told_of = {"train": {"loss": mean_loss}, "validation": verdict.measures}
+    def finish_epoch(
+        self,
+        epoch: int,
+        mean_loss: float,
+        verdict: Verdict | None,
+        weights: list[np.ndarray],
+        seconds: float,
+        *,
+        always: bool,
+    ) -> list[dict[str, Any]]:
+        """Keep the weights if they are the best (or `always`), save everything, and return the epoch's history rows."""
+        told_of = {"train": {"loss": mean_loss}, "validation": {} if verdict is None else verdict.measures}
         rows = [
             {"epoch": epoch, "part": part, "measure": name, "value": value}
             for part, values in told_of.items()
@@ -233,8 +269,10 @@ class _Run:
         ]
         self.history += rows
         self.seconds += seconds
-        if verdict.score > self.best.score:
-            self.best = Best(epoch, verdict.score, verdict.threshold, self.model.get_weights())
+        if verdict is None:
+            self.best = Best(epoch, weights=weights)
+        elif always or verdict.score > self.best.score:
+            self.best = Best(epoch, verdict.score, verdict.threshold, weights)
         if self.checkpoints:
             arrays = {
                 kind: [keras.ops.convert_to_numpy(variable) for variable in variables]

@@ -51,11 +51,11 @@ def labelled_parts(index: pd.DataFrame, split: pd.DataFrame, recipe: Recipe, fol
     truth = TRUTH_OF_TASK[recipe.task]
     known = index["label"].notna() if truth == "label" else index[f"has_{truth}"]
     rows = index[known.to_numpy(bool)].merge(split, on="image_id", validate="one_to_one")
-    rows["part"] = parts(rows["fold"].to_numpy(int), recipe.fold, folds)
+    rows["part"] = parts(rows["fold"].to_numpy(int), recipe.fold, folds, recipe.validation)
     if recipe.protocol == "grouped":
         check_no_leak(rows["group"].to_numpy(str), rows["part"].to_numpy(str))
     found = {name: rows[rows["part"] == name].sort_values("n") for name in PARTS}
-    for name in ("train", "validation"):
+    for name in ("train", "validation") if recipe.validation == "fold" else ("train",):
         if found[name].empty:
             raise BadConfig(
                 f"Training {recipe.model} on {recipe.dataset}: the {name} part of fold {recipe.fold} has no image with "
@@ -80,6 +80,8 @@ class Labelled:
         Share of the truth that is 1.
     sha256 : str
         Of all images and their truth, in order.
+    lungs : like masks, optional
+        The lungs of each image, 0 and 1, where a training asks for them.
     """
 
     images: Any
@@ -88,6 +90,7 @@ class Labelled:
     positive: np.ndarray
     foreground: float
     sha256: str
+    lungs: Any = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -100,6 +103,7 @@ def read_labelled(
     folder: str | Path,
     *,
     piece: int = 64,
+    with_lungs: bool = False,
     between: Callable[[], None] = lambda: None,
 ) -> Labelled:
     """Copy images and their truth out of a store, to read them at random; memory stays flat.
@@ -114,11 +118,24 @@ def read_labelled(
         Where the copies lie, in files without a name.
     piece : int
         Images in memory at a time.
+    with_lungs : bool
+        Copy the lung masks too.
     between : function
         Called between the pieces; may raise.
+
+    Raises
+    ------
+    BadConfig
+        Lungs are wanted, and an image has no lung mask.
     """
     n, name = len(rows), TRUTH_OF_TASK[task]
-    images = masks = None
+    if with_lungs and not rows["has_lung_mask"].all():
+        without = int((~rows["has_lung_mask"].to_numpy(bool)).sum())
+        raise BadConfig(
+            f"The augmentation carries lesions into lungs, and {without} of {n} images have no lung mask. Choose "
+            "`augment: strong` in the schedule, or a dataset with lung masks."
+        )
+    images = masks = lungs = None
     labels: list[np.ndarray] = []
     positive: list[np.ndarray] = []
     digest, foreground = hashlib.sha256(), 0.0
@@ -135,6 +152,9 @@ def read_labelled(
             truth = (store.read(name, some["n"].to_numpy(int)) > 0).astype(np.uint8)
             masks = masks or FlatImages(folder, (n, *truth.shape[1:]))
             masks.append(truth)
+        if with_lungs:
+            lungs = lungs or FlatImages(folder, (n, *block.shape[1:]))
+            lungs.append((store.read("lung_mask", some["n"].to_numpy(int)) > 0).astype(np.uint8))
         positive.append(truth.reshape(len(some), -1).any(axis=1))
         foreground += float(truth.mean()) * len(some) / n
         for part in (block, truth):
@@ -146,4 +166,5 @@ def read_labelled(
         np.concatenate(positive),
         foreground,
         digest.hexdigest(),
+        lungs,
     )

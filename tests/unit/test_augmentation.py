@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from covidpipe.registry import AUGMENTATIONS
-from covidpipe.training.augmentation import PRESETS, Preset, augment, change_geometry, change_grey_levels
+from covidpipe.training.augmentation import PRESETS, Preset, augment, change_geometry, change_grey_levels, transplant
 
 
 def square() -> tuple[np.ndarray, np.ndarray]:
@@ -50,6 +50,39 @@ def test_a_chest_is_mirrored_only_if_asked_for():
     assert 30 < sum(column > 32 for column in flipped) < 70
 
 
+def patient(air: int, lesion: int) -> tuple[np.ndarray, np.ndarray]:
+    """A lung on the left half, a lesion (if not 0) at its place; masks with bit 0 infected, bit 1 lung."""
+    image, planes = np.full((64, 64), 220, np.uint8), np.zeros((64, 64), np.uint8)
+    planes[8:56, 4:32] |= 2
+    image[planes > 0] = air
+    if lesion:
+        planes[20:30, 10:20] |= 1
+        image[20:30, 10:20] = lesion
+    return image, planes
+
+
+def test_a_transplanted_lesion_brings_its_looks_and_its_truth_into_the_lung_alone():
+    image, planes = patient(60, 0)
+    donor, carried = patient(30, 130)
+    carried[20:30, 28:36] |= 3  # the donor's other lesion reaches beyond the recipient's lung
+    donor[20:30, 28:36] = 130
+    found, truth = transplant(image, planes & 1, planes & 2, donor, carried & 1, carried & 2)
+    assert truth.sum() == 100 + 10 * 4 and not truth[:, 32:].any()
+    assert (found[22:28, 12:18] == 130).all() and found[50, 10] == 60 and found[25, 45] == 220
+    assert found[18, 15] < 60, "a rim of the donor's darker lung comes with it"
+    assert image[25, 15] == 60, "what was given is not touched"
+
+
+def test_lesions_are_carried_about_as_often_as_the_preset_says():
+    image, planes = patient(60, 0)
+    preset = Preset(transplant=0.25)
+    rng = np.random.default_rng(3)
+    found = [augment(image, planes, rng, preset, donor=lambda _: patient(60, 130))[1] for _ in range(200)]
+    assert {int(mask.sum()) for mask in found} == {0, 100}, "nothing moves, so all of the lesion or nothing"
+    assert 10 < sum(mask.any() for mask in found) < 45, "a quarter, half of them mirrored: to where no lung is"
+    assert not any(augment(image, planes, rng, preset)[1].any() for _ in range(20)), "no donor, no lesion"
+
+
 def test_a_mirror_image_is_exact():
     image = np.arange(12, dtype=np.uint8).reshape(3, 4)
     found = {change_geometry(image, None, np.random.default_rng(i), Preset(), flip=True)[0].tobytes() for i in range(9)}
@@ -74,6 +107,10 @@ def test_an_image_moves_by_no_more_than_the_preset_says():
         (Preset(jpeg=1.0), lambda grey: 0 < np.abs(grey.astype(float) - RAMP).mean() < 10),
         (Preset(blur=1.0), lambda grey: np.abs(grey.astype(float) - RAMP)[:, 4:-4].max() <= 1),
         (Preset(gamma=0.6), lambda grey: grey[0, 0] == 0 and grey[0, -1] == 255),
+        (
+            Preset(curve=1.0),
+            lambda grey: (grey[0, 0], grey[0, -1]) == (0, 255) and (np.diff(grey[0].astype(int)) >= 0).all(),
+        ),
     ],
 )
 def test_each_change_of_grey_levels_does_what_it_says(preset, holds):

@@ -60,6 +60,18 @@ def test_both_methods_find_what_was_drawn(images, networks, tmp_path):
     assert xray["infection_mask"].sum() == 180  # 9 x 20: the corners that opening rounds are grown back
 
 
+def test_a_network_that_sees_the_lungs_alone_finds_the_same_lesion(images, networks, tmp_path):
+    """Air 60 and tissue 200 stand at 0 and 1, so the lesion of 120 at 0.43, which the view shows as 115 of 255."""
+    predict.run(tiny.config(tmp_path, methods=["khan2020"]), "c", images, 0, tmp_path / "whole")
+    tiny.write_model(tmp_path / "weights" / "ct_infection", "segment_infection", input="lung_view", image_size=64)
+    predict.run(tiny.config(tmp_path, methods=["khan2020"]), "c", images, 0, tmp_path / "views")
+    (whole, view) = (entries(tmp_path / name)[tiny.ILL, "khan2020"] for name in ("whole", "views"))
+    lung = whole["lung_mask"]
+    assert whole["infection_mask"][lung].sum() == 360
+    assert np.count_nonzero((view["infection_mask"] ^ whole["infection_mask"]) & lung) <= 76, "no more than the rim"
+    assert not view["infection_mask"][:, :2].any(), "beyond the view nothing is said to be infected"
+
+
 def test_segment_all_and_the_same_bytes_twice(images, networks, tmp_path):
     config = tiny.config(tmp_path, segment="all", methods=["khan2020"])
     predict.run(config, "c", images, 0, tmp_path / "one")

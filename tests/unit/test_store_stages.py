@@ -15,10 +15,11 @@ from covidpipe.errors import BadTable
 from covidpipe.harmonize import Transform, harmonize, resize
 from covidpipe.io.files import read_frame, write_table
 from covidpipe.io.store import open_store
+from covidpipe.lung_view import view, view_mask
 from covidpipe.schemas import DUPLICATES, IMAGES, SPLIT
 from covidpipe.splits import check_no_leak, parts
 from covidpipe.stages import harmonize as harmonize_stage
-from covidpipe.stages import split, wavelet
+from covidpipe.stages import lung_view, split, wavelet
 from covidpipe.wavelet import enhance
 
 SHAPES = [(80, 80), (100, 70), (64, 90), (80, 80), (96, 96)]
@@ -126,12 +127,35 @@ def test_wavelet_keeps_the_rows_and_enhances_before_it_resizes(drawn, reading):
     assert json.loads((folder / "w/run.json").read_text())["reading"] == reading
 
 
+def test_lung_views_keep_the_rows_and_tell_what_they_cover(drawn):
+    config, folder, *_ = drawn
+    harmonize_stage.run(config, "drawn", folder / "images.parquet", 96, folder / "h")
+    lung_view.run(config, folder / "h", 40, folder / "v")
+    source, store = open_store(folder / "h"), open_store(folder / "v")
+    same = ["n", "image_id", "label"]
+    assert store.index[same].equals(source.index[same])
+    assert store.index["has_lung_mask"].tolist() == [True, True, True, False, False]
+    images, lungs = (source.read(name, range(5)) for name in ("image", "lung_mask"))
+    for n in range(5):
+        seen, square = view(images[n], lungs[n] > 0, 40)
+        np.testing.assert_array_equal(store.read("image", [n])[0], seen)
+        np.testing.assert_array_equal(store.read("lung_mask", [n])[0], view_mask(lungs[n], square, 40))
+        side = 96 if square is None else square.side
+        row = store.index.iloc[n]
+        assert (row["top"], row["left"], row["height"], row["width"]) == (0, 0, 40, 40)
+        assert row["native_rows"] == row["native_columns"] == round(side * max(SHAPES[n]) / 96)
+    assert np.ptp(store.read("image", [0])) > 100 and np.ptp(store.read("image", [3, 4])) == 0
+    assert json.loads((folder / "v/run.json").read_text())["with_lungs"] == 3
+
+
 def test_an_empty_cohort_gives_an_empty_store(drawn):
     config, folder, *_ = drawn
     write_table(folder / "images.parquet", [], IMAGES)
     run_harmonize(config, folder)
     wavelet.run(config, folder / "h", "none", 20, folder / "w")
-    assert open_store(folder / "w").read("image", []).shape == (0, 20, 20)
+    lung_view.run(config, folder / "h", 20, folder / "v")
+    for name in ("w", "v"):
+        assert open_store(folder / name).read("image", []).shape == (0, 20, 20)
 
 
 def run_split(config: Config, folder: Path, protocol: str, pairs=(), name: str = "split") -> pd.DataFrame:

@@ -222,6 +222,58 @@ def test_fit_learns_and_twice_the_same(tmp_path):
     assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
 
 
+def _one_layer():
+    import keras
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16, 16, 1))
+    return keras.Model(inputs, keras.layers.Conv2D(2, 3, padding="same", activation="softmax")(inputs))
+
+
+def test_the_running_mean_of_the_weights_is_kept_and_training_goes_on_with_the_newest():
+    """Against the same run without a mean, one epoch at a time: its weights after each step, averaged by hand."""
+    from covidpipe.training.fit import fit
+
+    train, validation = _tiny_task()
+    common = {"batch_size": 4, "learning_rate": 0.05, "optimizer": "adam", "images_per_epoch": 4, "keep": "last"}
+    steps = []
+    for epochs in (1, 2, 3):
+        model = _one_layer()
+        fit(model, RECIPE, Schedule(epochs=epochs, **common), train, validation, 5, None)
+        steps.append(model.get_weights())
+    wanted = steps[0]
+    for newer in steps[1:]:
+        wanted = [0.75 * mean + 0.25 * new for mean, new in zip(wanted, newer, strict=True)]
+    model = _one_layer()
+    fit(model, RECIPE, Schedule(epochs=3, average=0.75, **common), train, validation, 5, None)
+    for found, mean in zip(model.get_weights(), wanted, strict=True):
+        np.testing.assert_allclose(found, mean, atol=1e-6)
+
+
+def test_without_validation_patients_the_last_epoch_is_kept_and_nothing_chosen():
+    from covidpipe.training.fit import fit
+
+    train, _ = _tiny_task()
+    schedule = Schedule(epochs=2, batch_size=4, learning_rate=0.05, optimizer="adam")
+    fitted = fit(_one_layer(), RECIPE, schedule, train, None, 5, None)
+    assert (fitted.best_epoch, fitted.best_score, fitted.threshold) == (1, None, 0.5)
+    assert {row["part"] for row in fitted.history} == {"train"}
+
+
+def test_the_last_epoch_is_kept_where_the_schedule_says_so():
+    """A rate so high that the first epoch is the best: the last one is kept all the same."""
+    from covidpipe.training.fit import fit
+
+    train, validation = _tiny_task()
+    for keep in ("best", "last"):
+        schedule = Schedule(epochs=4, batch_size=4, learning_rate=2.0, optimizer="adam", keep=keep)
+        fitted = fit(_one_layer(), RECIPE, schedule, train, validation, 5, None)
+        scores = [row["value"] for row in fitted.history if row["measure"] == "score"]
+        kept = 3 if keep == "last" else int(np.argmax(scores))
+        assert (fitted.best_epoch, fitted.best_score) == (kept, scores[kept])
+    assert int(np.argmax(scores)) < 3, "or this shows nothing"
+
+
 def test_saved_model_answers_as_before(tmp_path):
     import keras
 

@@ -1,0 +1,134 @@
+"""The lungs as a network sees them: cut out, and grey levels told relative to air-filled lung and soft tissue.
+
+What an infected lung looks like is a contrast: denser than the lung around it, at most as dense as the chest wall. The
+grey levels of a picture are not: windows, exports and CLAHE move them, and a network trained on a few patients
+remembers theirs. Two levels are therefore read off each slice and put at fixed places, and the square around the lungs
+takes the place of the field of view. All of it is our reading; no paper does it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from covidpipe.harmonize import nearest, rescale
+
+SMALLEST_LUNG_PX = 300  # on a grid of about 300 x 300: less has no levels to speak of
+MARGIN = 0.15  # of the lungs' longer side, around them
+SMALLEST_SIDE = 0.5  # of the grid: the apex of a lung is not blown up to the size of a chest
+AIR_PERCENTILE = 10  # of the lung's grey levels: air-filled even where three quarters are infected
+TISSUE_PERCENTILE = 60  # of the ring around the lungs: above fat, below bone
+RING_PX = (4, 16)  # the ring's distances from the lungs: beyond the pleura's blur, within the chest wall
+RIM_PX = 2  # beyond the lungs is still seen; the rest is covered by tissue, for no lesion is there
+SMOOTH_PX = 1.0  # noise has no say in a percentile
+LEAST_CONTRAST = 20  # grey levels between the two
+BELOW, ABOVE = 0.25, 1.25  # what is kept, in steps from air (0) to tissue (1)
+TISSUE = round(255 * (1 + BELOW) / (BELOW + ABOVE))  # as the view shows it
+
+
+@dataclass(frozen=True)
+class Square:
+    """A square of a grid, which may reach beyond its border (pixels of the grid)."""
+
+    top: int
+    left: int
+    side: int
+
+    def cut(self, plane: NDArray) -> NDArray:
+        """The square out of (size, size): (side, side), the border repeated beyond it."""
+        rows, columns = (np.clip(np.arange(start, start + self.side), 0, len(plane) - 1) for start in self._start)
+        return plane[rows[:, None], columns]
+
+    def put_back(self, plane: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+        """A plane of any size that shows the square, on the whole grid (size, size), linearly; 0 around it."""
+        whole = np.zeros((size, size), np.float32)
+        cut = cv2.resize(plane, (self.side, self.side), interpolation=cv2.INTER_LINEAR)
+        inside = [slice(max(start, 0), min(start + self.side, size)) for start in self._start]
+        of_cut = [slice(part.start - start, part.stop - start) for part, start in zip(inside, self._start, strict=True)]
+        whole[tuple(inside)] = cut[tuple(of_cut)]
+        return whole
+
+    @property
+    def _start(self) -> tuple[int, int]:
+        return self.top, self.left
+
+
+def around(lung: NDArray[np.bool_]) -> Square | None:
+    """The square around the lungs with a margin; None where there is too little lung to look at.
+
+    Parameters
+    ----------
+    lung : ndarray of bool, (size, size)
+
+    Examples
+    --------
+    >>> lung = np.zeros((100, 100), bool)
+    >>> lung[20:60, 10:90] = True
+    >>> around(lung)
+    Square(top=-6, left=4, side=92)
+    """
+    if np.count_nonzero(lung) < SMALLEST_LUNG_PX:
+        return None
+    places = [np.flatnonzero(lung.any(axis=axis)) for axis in (1, 0)]
+    longest = max(place[-1] - place[0] + 1 for place in places)
+    side = round(max(longest * (1 + MARGIN), SMALLEST_SIDE * len(lung)))
+    top, left = (int(place[0] + place[-1] + 1 - side) // 2 for place in places)
+    return Square(top, left, side)
+
+
+def levels(image: NDArray[np.uint8], lung: NDArray[np.bool_]) -> tuple[float, float]:
+    """Grey levels of air-filled lung and of the soft tissue around the lungs.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, (size, size)
+    lung : ndarray of bool, (size, size)
+        Not empty.
+    """
+    smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), SMOOTH_PX)
+    near, far = (_grown(lung, distance) for distance in RING_PX)
+    ring = far & ~near
+    air = float(np.percentile(smooth[lung], AIR_PERCENTILE))
+    tissue = float(np.percentile(smooth[ring], TISSUE_PERCENTILE)) if ring.any() else 255.0
+    return air, max(tissue, air + LEAST_CONTRAST)
+
+
+def view(image: NDArray[np.uint8], lung: NDArray[np.bool_], size: int) -> tuple[NDArray[np.uint8], Square | None]:
+    """What the network is shown of a slice.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, (rows, rows)
+        On the common grid, with any window.
+    lung : ndarray of bool, (rows, rows)
+        What is infected counts as lung.
+    size : int
+        Rows and columns of the view.
+
+    Returns
+    -------
+    ndarray of uint8, (size, size)
+        0 is `BELOW` air, 255 `ABOVE` tissue, and tissue stands wherever there is no lung.
+    Square or None
+        What the view shows.
+    """
+    square = around(lung)
+    if square is None:
+        return np.full((size, size), TISSUE, np.uint8), None
+    air, tissue = levels(image, lung)
+    told = (square.cut(image).astype(np.float32) - air) / (tissue - air)
+    told[~square.cut(_grown(lung, RIM_PX))] = 1
+    scaled = np.clip((told + BELOW) / (BELOW + ABOVE), 0, 1) * 255
+    return np.rint(rescale(scaled, size, size)).astype(np.uint8), square
+
+
+def view_mask(mask: NDArray[np.uint8], square: Square | None, size: int) -> NDArray[np.uint8]:
+    """A mask of the slice as the view shows it, (size, size), by the nearest pixel; empty without a square."""
+    return np.zeros((size, size), mask.dtype) if square is None else nearest(square.cut(mask), size, size)
+
+
+def _grown(mask: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
+    return cv2.dilate(mask.astype(np.uint8), np.ones((2 * distance + 1, 2 * distance + 1), np.uint8)) > 0
