@@ -133,6 +133,7 @@ class Cluster:
 
     def stop(self) -> None:
         self.run("scancel", "--user=root", check=False)
+        self.end_orphans()
         for name in (*(f"slurmd-{node}" for node in NODE_PORTS), "slurmctld", "slurmdbd", "mariadbd", "munged"):
             self.end(name)
         for name in ("slurm.conf", "gres.conf"):
@@ -250,6 +251,18 @@ class Cluster:
                 self.start_node(node)
             self.run("scontrol", "update", f"nodename={node}", "state=resume", check=False)
         self.wait(lambda: self.idle_nodes() == set(NODE_PORTS), "the nodes to be idle again")
+        self.end_orphans()
+
+    def end_orphans(self) -> None:
+        """End what jobs left on a node that was set down: SLURM has given them up, and without cgroups they live on."""
+        ours = f"SLURM_CONF={self.folder}/slurm.conf".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                variables = (process / "environ").read_bytes().split(b"\0")
+                if ours in variables and any(variable.startswith(b"SLURM_JOB_ID=") for variable in variables):
+                    os.kill(int(process.name), signal.SIGKILL)
+            except OSError:  # gone by now
+                continue
 
     def running(self, name: str) -> bool:
         """True if one of this cluster's own daemons is there."""
