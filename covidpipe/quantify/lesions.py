@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from covidpipe.config import Tissue
+from covidpipe.quantify.lungs import regions
 
 
 def lesion_areas(infection_mask: np.ndarray) -> NDArray[np.int64]:
@@ -26,8 +26,7 @@ def lesion_areas(infection_mask: np.ndarray) -> NDArray[np.int64]:
     >>> lesion_areas(np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0], [1, 0, 0]], bool)).tolist()
     [2, 1]
     """
-    stats = cv2.connectedComponentsWithStats(infection_mask.astype(np.uint8), connectivity=8)[2]
-    return stats[1:, cv2.CC_STAT_AREA].astype(np.int64)
+    return regions(infection_mask).areas[1:]
 
 
 def tissue_px(hu: np.ndarray, infection_mask: np.ndarray, tissue: Tissue) -> dict[str, int]:

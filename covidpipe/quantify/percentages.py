@@ -8,7 +8,7 @@ import numpy as np
 
 from covidpipe.config import Config, Roles, Tissue
 from covidpipe.quantify.lesions import lesion_areas, tissue_px
-from covidpipe.quantify.lungs import lung_warnings
+from covidpipe.quantify.lungs import Regions, lung_warnings, regions
 from covidpipe.quantify.sides import sides_are_told, split_lungs
 from covidpipe.registry import METHODS
 
@@ -102,9 +102,10 @@ def quantify_image(
     infection, lung = np.asarray(infection_mask, bool), np.asarray(lung_mask, bool)
     if screened_negative:
         infection = np.zeros_like(infection)
+    found = regions(lung)
     lung_px, infected_px = count(infection, lung)
     share = 0.0 if screened_negative else percent(infected_px, lung_px)
-    reasons = {*warnings, *lung_warnings(lung)}
+    reasons = {*warnings, *lung_warnings(lung, found)}
     sides = sides_are_told(orientation)
     reasons |= {
         code
@@ -115,8 +116,9 @@ def quantify_image(
         )
         if holds
     }
-    lesions = lesion_areas(infection & lung)
-    kinds = {} if hu is None else tissue_px(hu, infection & lung, tissue or Tissue())
+    infected = infection & lung
+    lesions = lesion_areas(infected)
+    kinds = {} if hu is None else tissue_px(hu, infected, tissue or Tissue())
     pixel_mm2 = None if spacing_mm is None else spacing_mm[0] * spacing_mm[1]
     return {
         "lung_px": lung_px,
@@ -124,7 +126,7 @@ def quantify_image(
         "lung_mm2": None if pixel_mm2 is None else lung_px * pixel_mm2,
         "infected_mm2": None if pixel_mm2 is None else infected_px * pixel_mm2,
         "infection_percent": share,
-        **({} if sides is None else _of_sides(infection, lung)),
+        **({} if sides is None else _of_sides(infection, lung, found)),
         "lesion_count": None if share is None else len(lesions),
         "largest_lesion_mm2": None if pixel_mm2 is None or not len(lesions) else int(lesions.max()) * pixel_mm2,
         **{f"{kind}_percent": percent(px, lung_px) for kind, px in kinds.items()},
@@ -133,10 +135,10 @@ def quantify_image(
     }
 
 
-def _of_sides(infection: np.ndarray, lung: np.ndarray) -> dict[str, Any]:
+def _of_sides(infection: np.ndarray, lung: np.ndarray, found: Regions) -> dict[str, Any]:
     """Pixels and percentage of the patient's right and left lung."""
     told: dict[str, Any] = {}
-    for side, mask in zip(("right", "left"), split_lungs(lung), strict=True):
+    for side, mask in zip(("right", "left"), split_lungs(lung, found), strict=True):
         lung_px, infected_px = count(infection, mask)
         told |= {f"{side}_lung_px": lung_px, f"{side}_lung_percent": percent(infected_px, lung_px)}
     return told

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from covidpipe.io.orientation import standard_of
+from covidpipe.quantify.lungs import Regions, regions
 
 # A region of which more than this share lies across the middle, and that is wider than tall, is both lungs touching.
 BOTH_SIDES = 0.10
@@ -29,7 +29,7 @@ def sides_are_told(orientation: str | None) -> bool | None:
     return None if "\\" in orientation and standard_of(orientation) is None else True
 
 
-def split_lungs(lung_mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def split_lungs(lung_mask: np.ndarray, found: Regions | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The patient's right and left lung; together they are `lung_mask`.
 
     A lung is what is connected, and lies where most of it lies: a lung that reaches across the middle of the picture,
@@ -39,6 +39,8 @@ def split_lungs(lung_mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ----------
     lung_mask : ndarray of bool, (rows, columns)
         As a radiologist sees it: column 0 is the patient's right.
+    found : Regions, optional
+        Its regions, if they are known already.
 
     Returns
     -------
@@ -50,23 +52,26 @@ def split_lungs(lung_mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     >>> right.tolist(), left.tolist()
     ([[True, True, False, False]], [[False, False, False, True]])
     """
-    mask = lung_mask.astype(np.uint8)
-    number, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    columns = mask.shape[1]
-    on_right = np.bincount(labels[:, : columns // 2].ravel(), minlength=number)
+    found = regions(lung_mask) if found is None else found
+    labels, number = found.labels, len(found.areas)
+    middle = max(0, lung_mask.shape[1] // 2 - found.box[1].start)  # all columns from here on are the box's
+    on_right = np.bincount(labels[:, :middle].ravel(), minlength=number)
     right = np.zeros(number, bool)
-    parted = np.zeros(mask.shape, bool)
+    parted = np.zeros(labels.shape, bool)
     for region in range(1, number):
-        share = on_right[region] / stats[region, cv2.CC_STAT_AREA]
+        share = on_right[region] / found.areas[region]
         right[region] = share >= 0.5
-        wide = stats[region, cv2.CC_STAT_WIDTH] > stats[region, cv2.CC_STAT_HEIGHT]
-        if wide and BOTH_SIDES < share < 1 - BOTH_SIDES:
-            first = stats[region, cv2.CC_STAT_LEFT]
-            here = labels[:, first : first + stats[region, cv2.CC_STAT_WIDTH]] == region
-            parted[:, : first + _narrowest(here)] |= labels[:, : first + _narrowest(here)] == region
+        if not BOTH_SIDES < share < 1 - BOTH_SIDES:
+            continue
+        _, first, height, width = found.bounds(region)
+        if width > height:
+            here = labels[:, first : first + width] == region
+            border = _narrowest(here)
+            parted[:, first : first + border] |= here[:, :border]
             right[region] = False
-    found = right[labels] | parted
-    return found, lung_mask.astype(bool) & ~found
+    of_right = np.zeros(lung_mask.shape, bool)
+    of_right[found.box] = right[labels] | parted
+    return of_right, lung_mask.astype(bool) & ~of_right
 
 
 def _narrowest(region: np.ndarray) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from skimage.filters import threshold_otsu
 
 from covidpipe.config import Threshold
-from covidpipe.quantify.lungs import disk, fill_holes, keep_large
+from covidpipe.quantify.lungs import box_of, disk, fill_holes, keep_large
 
 # Grey levels are whole: a pixel that equals the mean of its neighbors must not pass because of how sums are rounded.
 ROUNDING = 1e-6
@@ -42,12 +42,26 @@ def adaptive_threshold(image: np.ndarray, lung_mask: np.ndarray, settings: Thres
     ndarray of bool, (rows, columns)
         A part of `lung_mask`.
     """
+    found = np.zeros(lung_mask.shape, bool)
+    # All happens within the lung's box; what opening and distances look at lies at most this far around it.
+    around = max(settings.opening_radius, 2) + 1
+    rows, columns = box_of(lung_mask)
+    box = (
+        slice(max(0, rows.start - around), rows.stop + around),
+        slice(max(0, columns.start - around), columns.stop + around),
+    )
+    found[box] = _marked(image[box], lung_mask[box], settings, window(image.shape, settings))
+    return found
+
+
+def _marked(image: np.ndarray, lung_mask: np.ndarray, settings: Threshold, side: int) -> np.ndarray:
+    """`adaptive_threshold` of all that is given, with a window of `side` pixels."""
     lung = lung_mask.astype(np.uint8)
     # beyond the image there is no lung: the default border would keep the rim of a lung that is cut off there
     inner = cv2.erode(lung, disk(settings.erode_lung_px), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
     if not inner.any():
         return inner
-    bright = image > local_value(image, inner, settings) + settings.offset + ROUNDING
+    bright = image > local_value(image, inner, settings, side) + settings.offset + ROUNDING
     found = inner & bright
     if settings.opening_radius:
         found = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, disk(settings.opening_radius)) > 0
@@ -59,7 +73,14 @@ def adaptive_threshold(image: np.ndarray, lung_mask: np.ndarray, settings: Thres
     return fill_holes(found) & inner
 
 
-def local_value(image: np.ndarray, inner: np.ndarray, settings: Threshold) -> np.ndarray | float:
+def window(shape: tuple[int, ...], settings: Threshold) -> int:
+    """Side of the local window in an image of this shape: odd, so that it has a center."""
+    return max(3, round(settings.window_share * max(shape)) | 1)
+
+
+def local_value(
+    image: np.ndarray, inner: np.ndarray, settings: Threshold, side: int | None = None
+) -> np.ndarray | float:
     """What each pixel is compared with: mean or Gaussian mean of the lung in its window, or Otsu's one value.
 
     Parameters
@@ -68,6 +89,8 @@ def local_value(image: np.ndarray, inner: np.ndarray, settings: Threshold) -> np
     inner : ndarray of bool, (rows, columns)
         Lung pixels that count.
     settings : Threshold
+    side : int, optional
+        Of the window, where `image` is a part of another; None: as is due to it.
 
     Returns
     -------
@@ -78,7 +101,7 @@ def local_value(image: np.ndarray, inner: np.ndarray, settings: Threshold) -> np
         values = image[inner]
         # one grey level alone has no two classes
         return float(threshold_otsu(values)) if values.min() < values.max() else float(values.max())
-    side = max(3, round(settings.window_share * max(image.shape)) | 1)  # odd, so that it has a center
+    side = side or window(image.shape, settings)
     smooth = _gaussian if settings.local == "gaussian" else _box
     weight, total = smooth(inner.astype(np.float64), side), smooth(np.where(inner, image, 0).astype(np.float64), side)
     return np.divide(total, weight, out=np.zeros_like(total), where=inner)

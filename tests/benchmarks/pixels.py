@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 
+from covidpipe.metrics.boundary import boundary_f
+from covidpipe.quantify.lungs import refine_lungs
+from covidpipe.quantify.percentages import quantify_image
 from covidpipe.wavelet import enhance
-from tests.benchmarks.oracles import wavelets
+from tests.benchmarks.oracles import masks, wavelets
 from tests.benchmarks.timing import Ratio, paired
 
 IMAGES, SIDE = 32, 304
@@ -44,10 +48,44 @@ def wavelet() -> list[Ratio]:
     ]
 
 
+def drawn() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Infection and lung masks: two lungs with vessels cut out, specks beside them, and a few lesions."""
+    pairs = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        noise = cv2.GaussianBlur(rng.normal(size=(SIDE, SIDE)), (0, 0), 4)
+        lung, infection = np.zeros((SIDE, SIDE), np.uint8), np.zeros((SIDE, SIDE), np.uint8)
+        for middle in (95, 209):
+            cv2.ellipse(lung, (middle, 150), (40 + seed, 85), 0, 0, 360, 1, -1)
+        for row, column in rng.integers(70, 230, (1 + seed, 2)).tolist():
+            cv2.circle(infection, (column, row), 12, 1, -1)
+        lung[(noise > np.quantile(noise, 0.97)) | (rng.random(lung.shape) > 0.999)] ^= 1
+        pairs.append(((infection > 0) & (noise < 0.03), lung > 0))
+    return pairs
+
+
+def quantification() -> list[Ratio]:
+    pairs = drawn()
+
+    def ours() -> list[object]:
+        return [quantify_image(infection, refine_lungs(lung), (1.0, 1.0)) for infection, lung in pairs]
+
+    def plain() -> list[object]:
+        return [masks.quantified(infection, masks.refine_lungs(lung), 1.0) for infection, lung in pairs]
+
+    def outlines(score: Callable[[np.ndarray, np.ndarray, float], float | None]) -> list[float | None]:
+        return [score(infection & lung, infection, 3.2) for infection, lung in pairs]
+
+    return [
+        alone("quantify an image / scikit-image", ours, plain),
+        alone("boundary F / distance transform", lambda: outlines(boundary_f), lambda: outlines(masks.boundary_f)),
+    ]
+
+
 def main() -> list[Ratio]:
     cv2.setNumThreads(1)
     rows = []
-    for part in (wavelet,):
+    for part in (wavelet, quantification):
         for row in part():
             rows.append(row)
             print(f"{row.what:<44} {row.speedup:8.2f} ({row.low:.2f} to {row.high:.2f}, n = {row.n})", flush=True)
