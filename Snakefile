@@ -18,6 +18,7 @@ include: "workflow/rules/wavelet.smk"
 include: "workflow/rules/lung_view.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/study.smk"
 include: "workflow/rules/leakage.smk"
 include: "workflow/rules/paper.smk"
 include: "workflow/rules/predict.smk"
@@ -62,6 +63,7 @@ rule evaluate:
         all_metrics(),
         all_references(),
         all_calibrations(),
+        study_page(),
 
 
 rule leakage:
@@ -74,3 +76,4 @@ rule demo:
         all_cohorts(),
         all_tables,
         all_metrics(),
+        study_page(),

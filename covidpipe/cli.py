@@ -377,6 +377,8 @@ def _stage_commands(commands: Any) -> None:
     command.add_argument("--metrics", type=Path, nargs="*", default=[])
     command.add_argument("--summary", type=Path, help="the cohort described: for intervals and classes")
     command.add_argument("--heat", action="store_true", help="heat maps of the cases: their networks run once more")
+    command = stage("study", _study, "one HTML page about the networks of a study", "--config")
+    command.add_argument("--out", type=Path, help="default: studies/STUDY/report.html in the results of the config")
 
 
 def positive_integer(text: str) -> int:
@@ -809,6 +811,12 @@ def _report(given: argparse.Namespace) -> None:
     report.run(
         config, cohort, given.images, given.table, masks, given.out, given.metrics, given.summary, heat=given.heat
     )
+
+
+def _study(given: argparse.Namespace) -> None:
+    from covidpipe.stages import study
+
+    print(f"page  {study.run(_load(given), given.out)}")
 
 
 if __name__ == "__main__":

@@ -48,4 +48,5 @@ EXAMPLES: dict[str, str] = {
     f"--table {_OUT}/infection.parquet --masks {_OUT}/shards --out results/metrics/cohorts/coronacases",
     "report": f"covidpipe report {_COHORT} --images {_INGESTED} --table {_OUT}/infection.parquet "
     f"--masks {_OUT}/shards --summary {_OUT}/summary.parquet --out {_OUT}/report.html",
+    "study": "covidpipe study --config config/real_ct.yaml",
 }

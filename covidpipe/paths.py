@@ -123,6 +123,11 @@ def shard_name(index: int) -> str:
     return f"{index:05d}"
 
 
+def study(config: Config) -> Path:
+    """The page about all networks of a study."""
+    return Path(config.results) / "studies" / config.study / "report.html"
+
+
 def cohort_metrics(config: Config, name: str) -> Path:
     """Folder of a cohort's errors against its truth."""
     return Path(config.results) / "metrics" / "cohorts" / name

@@ -61,6 +61,7 @@ STAGE_TABLES: dict[str, tuple[str, ...]] = {
     "collect": ("infection", "patients", "rejected", "summary"),
     "score": ("metrics_images", "metrics_summary"),
     "report": (),
+    "study": (),
     "checks": ("paper_checks",),
     "frames": ("paper_frames",),
     "paper": ("paper_table",),

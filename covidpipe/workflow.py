@@ -328,6 +328,10 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
         return {"folds": config.folds, "recipes": [config.training[name].model_dump(mode="json") for name in recipes]}
     if stage == "leakage":
         return {"training": plain["training"], "folds": config.folds}
+    if stage == "study":
+        told = ("study", "training", "schedules", "models", "harmonize", "folds", "seed")
+        cohorts = {name: [cohort.dataset, config.cohort_methods(name)] for name, cohort in config.cohorts.items()}
+        return {**{key: plain[key] for key in told}, "cohorts": cohorts, "label": config.paper.label}
     if stage == "checks":
         return {}
     if stage == "frames":

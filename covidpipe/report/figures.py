@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup, escape
 
-WIDTH = 340
-LEFT, RIGHT, TOP, BOTTOM = 40, 14, 16, 42
+from covidpipe.report import svg
+from covidpipe.report.svg import BOTTOM, LEFT, RIGHT, TOP, WIDTH
+
 SCATTER_POINTS = 2000
 
 
@@ -40,10 +41,10 @@ def distribution(values: np.ndarray, upper: float, label: str) -> Markup:
     """
     height, bins = 210, 20
     counts = np.histogram(upper - values, bins=bins, range=(0, upper))[0][::-1]  # mirrored: bins closed at the right
-    ticks = _count_ticks(int(counts.max(initial=0)))
-    across, down = _axes(upper, ticks[-1], height)
-    marks = [_gridline(down(t), f"{t:,}") for t in ticks]
-    marks += [_x_tick(across(t), height, f"{t:g}") for t in np.linspace(0, upper, 6)]
+    ticks = svg.count_ticks(int(counts.max(initial=0)))
+    across, down = svg.axes(upper, ticks[-1], height)
+    marks = [svg.gridline(down(t), f"{t:,}") for t in ticks]
+    marks += [svg.x_tick(across(t), height, f"{t:g}") for t in np.linspace(0, upper, 6)]
     for i, count in enumerate(counts.tolist()):
         low, high = i * upper / bins, (i + 1) * upper / bins
         if count:
@@ -67,8 +68,8 @@ def distribution(values: np.ndarray, upper: float, label: str) -> Markup:
                 '<text class="halo" x="{3:.1f}" y="{4}" text-anchor="{5}">median of these {6:.1f} %</text>'
             ).format(x, TOP - 6, height - BOTTOM, x + (-5 if end == "end" else 5), TOP, end, middle)
         )
-    marks.append(_x_title(height, "infected share of the lung, % (images at 0 left out)"))
-    return _svg(height, label, marks)
+    marks.append(svg.x_title(height, "infected share of the lung, % (images at 0 left out)"))
+    return svg.whole(height, label, marks)
 
 
 def fates(segments: Sequence[tuple[str, str, int]], label: str) -> Markup:
@@ -113,9 +114,9 @@ def agreement(first: np.ndarray, second: np.ndarray, names: tuple[str, str], upp
         What a screen reader says.
     """
     height = WIDTH - LEFT - RIGHT + TOP + BOTTOM  # a square plot
-    across, down = _axes(upper, upper, height)
+    across, down = svg.axes(upper, upper, height)
     ticks = np.linspace(0, upper, 6)
-    marks = [_gridline(down(t), f"{t:g}") for t in ticks] + [_x_tick(across(t), height, f"{t:g}") for t in ticks]
+    marks = [svg.gridline(down(t), f"{t:g}") for t in ticks] + [svg.x_tick(across(t), height, f"{t:g}") for t in ticks]
     marks.append(
         Markup('<line class="equal" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(
             across(0), down(0), across(upper), down(upper)
@@ -126,9 +127,9 @@ def agreement(first: np.ndarray, second: np.ndarray, names: tuple[str, str], upp
         Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="3"/>').format(across(first[i]), down(second[i]))
         for i in drawn
     ]
-    marks.append(_x_title(height, f"{names[0]}, %"))
+    marks.append(svg.x_title(height, f"{names[0]}, %"))
     marks.append(Markup('<text class="axis" x="{}" y="{}">{}</text>').format(LEFT, TOP - 4, f"{names[1]}, %"))
-    return _svg(height, label, marks)
+    return svg.whole(height, label, marks)
 
 
 def reliability(rows: Sequence[dict], label: str) -> Markup:
@@ -142,9 +143,9 @@ def reliability(rows: Sequence[dict], label: str) -> Markup:
         What a screen reader says.
     """
     height = WIDTH - LEFT - RIGHT + TOP + BOTTOM  # a square plot
-    across, down = _axes(1, 1, height)
+    across, down = svg.axes(1, 1, height)
     ticks = np.linspace(0, 1, 6)
-    marks = [_gridline(down(t), f"{t:g}") for t in ticks] + [_x_tick(across(t), height, f"{t:g}") for t in ticks]
+    marks = [svg.gridline(down(t), f"{t:g}") for t in ticks] + [svg.x_tick(across(t), height, f"{t:g}") for t in ticks]
     marks.append(
         Markup('<line class="equal" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(
             across(0), down(0), across(1), down(1)
@@ -164,9 +165,9 @@ def reliability(rows: Sequence[dict], label: str) -> Markup:
                 f"said {row['mean_probability']:.2f}, was so {row['k']} of {row['n']}",
             )
         )
-    marks.append(_x_title(height, "mean probability of the bin"))
+    marks.append(svg.x_title(height, "mean probability of the bin"))
     marks.append(Markup('<text class="axis" x="{}" y="{}">{}</text>').format(LEFT, TOP - 4, "share that is positive"))
-    return _svg(height, label, marks)
+    return svg.whole(height, label, marks)
 
 
 def intervals(rows: Sequence[tuple[str, float, float | None, float | None]], upper: float, label: str) -> Markup:
@@ -187,21 +188,21 @@ def intervals(rows: Sequence[tuple[str, float, float | None, float | None]], upp
     def across(value: float) -> float:
         return left + value / upper * (WIDTH - left - RIGHT)
 
-    marks = [_upright(across(t), height, f"{t:g}") for t in np.linspace(0, upper, 6)]
+    marks = [svg.upright(across(t), height, f"{t:g}") for t in np.linspace(0, upper, 6)]
     for place, (words, value, low, high) in enumerate(rows):
         y = TOP + step * (place + 0.5)
         told = f"{words}: {value:.1f} %"
-        marks.append(_row_words(left, y, words))
+        marks.append(svg.row_words(left, y, words))
         if low is not None and high is not None:
             told += f", 95 % interval {low:.1f} to {high:.1f} %"
-            marks.append(_whisker(across(low), across(high), y))
+            marks.append(svg.whisker(across(low), across(high), y))
         marks.append(
             Markup('<circle class="point" cx="{:.1f}" cy="{:.1f}" r="4.5"><title>{}</title></circle>').format(
                 across(value), y, told
             )
         )
-    marks.append(_x_title(height, "infected share of the lung, %", left))
-    return _svg(height, label, marks)
+    marks.append(svg.x_title(height, "infected share of the lung, %", left))
+    return svg.whole(height, label, marks)
 
 
 def shares(rows: Sequence[tuple[str, float, float | None, float | None, int]], upper: float, label: str) -> Markup:
@@ -222,24 +223,24 @@ def shares(rows: Sequence[tuple[str, float, float | None, float | None, int]], u
     def across(value: float) -> float:
         return left + value / upper * (WIDTH - left - right)
 
-    marks = [_upright(across(t), height, f"{t:g}") for t in np.linspace(0, upper, 6)]
+    marks = [svg.upright(across(t), height, f"{t:g}") for t in np.linspace(0, upper, 6)]
     for place, (words, value, low, high, number) in enumerate(rows):
         y = TOP + step * (place + 0.5)
-        marks.append(_row_words(left, y, words))
+        marks.append(svg.row_words(left, y, words))
         marks.append(
             Markup('<rect class="share" x="{}" y="{:.1f}" width="{:.1f}" height="14"><title>{}</title></rect>').format(
                 left, y - 7, max(across(value) - left, 0), f"{words} %: {number:,}, {value:.1f} %"
             )
         )
         if low is not None and high is not None:
-            marks.append(_whisker(across(low), across(high), y))
+            marks.append(svg.whisker(across(low), across(high), y))
         marks.append(
             Markup('<text class="axis" x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(
                 WIDTH - 2, y + 4, f"{number:,}"
             )
         )
-    marks.append(_x_title(height, "share of the patients, %", left, right))
-    return _svg(height, label, marks)
+    marks.append(svg.x_title(height, "share of the patients, %", left, right))
+    return svg.whole(height, label, marks)
 
 
 def course(lines: Sequence[tuple[str, Sequence[tuple[int, float]]]], days: int, upper: float, label: str) -> Markup:
@@ -286,67 +287,4 @@ def course(lines: Sequence[tuple[str, Sequence[tuple[int, float]]]], days: int, 
             )
             for day, value in points
         ]
-    return _svg(height, label, marks, width)
-
-
-def _upright(x: float, height: int, words: str) -> Markup:
-    """A tick of an axis along the bottom, and its line across the plot."""
-    return Markup('<line class="grid" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>').format(
-        x, TOP, height - BOTTOM
-    ) + _x_tick(x, height, words)
-
-
-def _row_words(left: float, y: float, words: str) -> Markup:
-    return Markup('<text class="axis" x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(left - 8, y + 4, words)
-
-
-def _whisker(low: float, high: float, y: float) -> Markup:
-    return Markup(
-        '<path class="whisker" d="M{0:.1f} {1:.1f}V{2:.1f}M{0:.1f} {3:.1f}H{4:.1f}M{4:.1f} {1:.1f}V{2:.1f}"/>'
-    ).format(low, y - 4, y + 4, y, high)
-
-
-def _count_ticks(highest: int) -> list[int]:
-    """Two to five round numbers from 0 that reach `highest`.
-
-    >>> _count_ticks(7), _count_ticks(0), _count_ticks(130)
-    ([0, 2, 4, 6, 8], [0, 1], [0, 50, 100, 150])
-    """
-    steps = (factor * 10**power for power in range(12) for factor in (1, 2, 5))
-    step = next(s for s in steps if highest <= 4 * s)
-    return list(range(0, max(highest + step - 1, step) // step * step + 1, step))
-
-
-def _axes(x_upper: float, y_upper: float, height: int):
-    def across(value: float) -> float:
-        return LEFT + value / x_upper * (WIDTH - LEFT - RIGHT)
-
-    def down(value: float) -> float:
-        return height - BOTTOM - value / y_upper * (height - BOTTOM - TOP)
-
-    return across, down
-
-
-def _gridline(y: float, words: str) -> Markup:
-    return Markup(
-        '<line class="grid" x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}"/>'
-        '<text class="axis" x="{3}" y="{4:.1f}" text-anchor="end">{5}</text>'
-    ).format(LEFT, WIDTH - RIGHT, y, LEFT - 6, y + 4, words)
-
-
-def _x_tick(x: float, height: int, words: str) -> Markup:
-    return Markup('<text class="axis" x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
-        x, height - BOTTOM + 16, words
-    )
-
-
-def _x_title(height: int, words: str, left: int = LEFT, right: int = RIGHT) -> Markup:
-    return Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-        (left + WIDTH - right) / 2, height - 6, words
-    )
-
-
-def _svg(height: int, label: str, marks: Sequence[Markup], width: int = WIDTH) -> Markup:
-    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        width, height, escape(label), Markup("").join(marks)
-    )
+    return svg.whole(height, label, marks, width)

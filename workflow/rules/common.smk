@@ -326,6 +326,11 @@ def all_metrics():
     ]
 
 
+def study_page():
+    """The page about the networks, of a study that trains some."""
+    return [paths.study(STUDY)] if STUDY.training else []
+
+
 def all_proofs():
     return [paths.apart(STUDY, "training", name) for name in STUDY.training]
 

@@ -66,6 +66,7 @@ rule paper:
         khan2020=published_numbers("khan2020"),
         metrics=all_metrics(),
         models=all_models(),
+        study=study_page(),
     output:
         page=report(
             PAPER / "both" / "reproduction.md",
