@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 ONE_CORE := $(foreach rule,phantoms ingest harmonize wavelet train_model evaluate_model predict,$(rule)=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slurm check check-models check-backends check-authors check-paper paper bench fuzz weights intervals licenses sbom vulnerabilities lock clean
+.PHONY: help env demo test test-slurm check check-models check-backends check-authors check-paper check-slurm paper bench fuzz weights intervals licenses sbom vulnerabilities lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,7 +43,10 @@ test: env ## the test suite (under 5 minutes); real images are read where they a
 
 test-slurm: env ## the workflow on a real SLURM of its own, faults included (under 12 minutes; as root, with Debian's SLURM)
 	@echo "Running the tests on SLURM (skipped, with the reason, where there is none) ..."
-	@python -m pytest tests/slurm -m slurm -rs --durations=5
+	@python -m pytest tests/slurm -m 'slurm and not full_size' -rs --durations=5
+
+check-slurm: env ## the demo by the literal `snakemake --profile slurm`, on such a SLURM (15 minutes)
+	@python -m pytest tests/slurm -m 'slurm and full_size' -rs
 
 check: env ## what CI runs before the tests: ruff, snakefmt, lint, mypy, dry runs of all configs
 	@echo "Checking style, types and the workflow ..."

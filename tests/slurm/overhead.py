@@ -1,18 +1,25 @@
-"""What Snakemake itself costs: planning of many shards, and a job that does nothing, on the test cluster.
+"""What Snakemake itself costs: planning of many shards, and jobs that do nothing, on the test cluster.
 
-python -m tests.slurm.overhead            (about 4 minutes; the cluster's part as root, where SLURM is installed)
+python -m tests.slurm.overhead [MINUTES [JOBS...]]
+
+Jobs are run as root where SLURM is installed, 10, 1,000 and 10,000 of them, each time for MINUTES (20) at most: what is
+not over by then is cancelled, and the latencies are those of the jobs that are.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
+import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,27 +27,17 @@ import pyarrow.parquet as pq
 import yaml
 
 from tests.slurm.cluster import Cluster, search_path, why_not
-from tests.slurm.study import ROOT, Study
+from tests.slurm.study import PATIENCE, ROOT, Study
 
-SHARDS = (10, 1_000, 10_000)
-NOTHING = 10  # jobs that do nothing
+COUNTS = (10, 1_000, 10_000)
+MINUTES = 20
 
 SNAKEFILE = """\
 rule all:
-    input: expand("{n}.txt", n=range(NOTHING)), "chain-2.txt"
+    input: expand("done/{n}", n=range(COUNT))
 rule nothing:
-    output: "{n,[0-9]+}.txt"
-    shell: "touch {output}"
-rule first:
-    output: "chain-0.txt"
-    shell: "touch {output}"
-rule second:
-    input: "chain-0.txt"
-    output: "chain-1.txt"
-    shell: "touch {output}"
-rule third:
-    input: "chain-1.txt"
-    output: "chain-2.txt"
+    output: "done/{n}"
+    threads: 4
     shell: "touch {output}"
 """
 
@@ -70,43 +67,64 @@ def plan(folder: Path, shards: int, *profile: str) -> tuple[float, float]:
     return wall, float(told.stdout)
 
 
-def latency(folder: Path) -> None:
-    """Ten jobs side by side and three one after the other that do nothing: what each costs on the cluster."""
-    cluster = Cluster(Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp")))
-    cluster.start()
-    try:
-        study = Study(folder, cluster.environment, cores=1, configfile=None, groups=None)
-        (folder / "Snakefile").write_text(SNAKEFILE.replace("NOTHING", str(NOTHING)))
-        for seconds in (2, 10):
-            for file in folder.glob("*.txt"):
-                file.unlink()
-            command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--quiet", "all"]
-            command += ["--slurm-init-seconds-before-status-checks", str(seconds), "--default-resources", "mem_mb=300"]
-            started = time.monotonic()
-            subprocess.run(command, cwd=folder, env=study.environment, check=True, capture_output=True)
-            wall = time.monotonic() - started
-            print(f"{NOTHING} jobs beside a chain of 3, first look after {seconds} s: {wall:.0f} s")
-        listed = cluster.run("sacct", "-X", "-n", "-P", "-o", "ElapsedRaw,TotalCPU").stdout.split()
-        elapsed = [int(line.split("|")[0]) for line in listed]
-        print(f"a job that does nothing runs for {sum(elapsed) / len(elapsed):.1f} s on its node")
-    finally:
-        cluster.stop()
-        shutil.rmtree(cluster.folder, ignore_errors=True)
+def latency(folder: Path, cluster: Cluster, count: int, minutes: float) -> None:
+    """Jobs that do nothing and have a node each, of three: how long all take, and what becomes of the time of one."""
+    study = Study(folder, cluster.environment, configfile=None, groups=None, slurm_init_seconds_before_status_checks=10)
+    (folder / "Snakefile").write_text(SNAKEFILE.replace("COUNT", str(count)))
+    log = folder / "snakemake.log"
+    command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--default-resources", "mem_mb=300"]
+    started = time.time()
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, env=study.environment, stdout=output, stderr=output, start_new_session=True
+        )
+        try:
+            process.wait(60 * minutes)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            process.wait(PATIENCE)
+    wall = time.time() - started
+    said = log.read_text()
+    slurm_ids = dict(re.findall(r"^Job (\d+) has been submitted with SLURM jobid (\d+)", said, re.MULTILINE))
+    noticed = {
+        slurm_ids[job]: datetime.strptime(when, "%a %b %d %H:%M:%S %Y").timestamp()
+        for when, job in re.findall(r"^\[(.+)\]\nFinished jobid: (\d+) \(Rule: nothing\)", said, re.MULTILINE)
+    }
+    columns = "JobID,Submit,Start,End"
+    listed = cluster.run("sacct", "-X", "-n", "-P", "-S", "now-1days", "-o", columns, SLURM_TIME_FORMAT="%s").stdout
+    steps = []
+    for line in listed.splitlines():
+        job, *when = line.split("|")
+        if job in noticed:
+            submitted, begun, over = map(int, when)
+            steps.append((begun - submitted, over - begun, noticed[job] - over, noticed[job] - submitted))
+    print(f"{count:>7,} jobs: {len(slurm_ids):,} submitted and {len(steps):,} done in {wall:.0f} s")
+    for name, values in zip(("queue", "node", "notice", "in all"), zip(*steps, strict=True), strict=True):
+        middle, most = statistics.median(values), sorted(values)[int(0.9 * (len(values) - 1))]
+        print(f"{'':>7} {name}: {middle:.0f} s in the median, 90 % within {most:.0f} s", flush=True)
 
 
-def main() -> None:
+def main(minutes: str | float = MINUTES, *counts: str) -> None:
     print(json.dumps({"cores": os.cpu_count(), "load": os.getloadavg()[0]}))
     os.environ["PATH"] = search_path()
+    jobs = [int(count) for count in counts] or COUNTS
     with tempfile.TemporaryDirectory() as folder:
-        for shards in SHARDS:
+        for shards in jobs:
             plan(Path(folder), shards)
             plan(Path(folder), shards, "--profile", str(ROOT / "slurm"))
         reason = why_not()
         if reason:
             print(f"no jobs were run: {reason}")
-        else:
-            latency(Path(folder) / "nothing")
+            return
+        cluster = Cluster(Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp")))
+        try:
+            cluster.start()
+            for count in jobs:
+                latency(Path(folder) / f"{count}", cluster, count, float(minutes))
+        finally:
+            cluster.stop()
+            shutil.rmtree(cluster.folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

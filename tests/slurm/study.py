@@ -51,11 +51,13 @@ class Study:
     folder : Path
     environment : dict
         Of the commands: where SLURM's configuration is.
+    code : Path
+        Where the package is: this working tree, or a clone of it.
     **profile
         Entries of the profile that this study changes; a dict is merged into the profile's own.
     """
 
-    def __init__(self, folder: Path, environment: dict[str, str], **profile: Any):
+    def __init__(self, folder: Path, environment: dict[str, str], *, code: Path = ROOT, **profile: Any):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "study.yaml").write_text(yaml.safe_dump(STUDY))
@@ -69,7 +71,7 @@ class Study:
         path = os.pathsep.join([str(actor.parent), str(real.parent), environment["PATH"]])
         self.environment = environment | {
             "PATH": path, "ACTS": str(self.acts), "COVIDPIPE_ID_KEY": str(folder / "id.key"),
-            "PYTHONPATH": str(ROOT),  # this code and no other, wherever the environment was installed from
+            "PYTHONPATH": str(code),  # this code and no other, wherever the environment was installed from
         }  # fmt: skip
         self.environment.pop("COVIDPIPE_LARGEST", None)
         (folder / "id.key").touch(0o600)
@@ -100,7 +102,9 @@ class Study:
         return file.read_text().strip()
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile")]
+        """Begin `snakemake` with these arguments, by the folder's own Snakefile if it has one."""
+        command = [sys.executable, "-m", "snakemake", *arguments]
+        command += [] if (self.folder / "Snakefile").exists() else ["--snakefile", str(ROOT / "Snakefile")]
         self.output = self.folder / "output.txt"
         with self.output.open("w") as output:
             process = subprocess.Popen(
@@ -143,6 +147,15 @@ def copied(base: Study, folder: Path, **profile: Any) -> Study:
     for table in (folder / "results" / "cohorts" / "films").rglob("infection.parquet"):
         table.unlink()
     return study
+
+
+def clone(folder: Path) -> None:
+    """A clean clone of this working tree: what git tracks, as it is now."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
 
 
 def wait(what: Callable[[], bool], name: str, seconds: float = PATIENCE) -> None:

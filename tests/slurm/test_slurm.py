@@ -15,10 +15,11 @@ import threading
 from pathlib import Path
 
 import pytest
+import yaml
 
 from covidpipe import paths
 from tests.slurm.cluster import GPUS
-from tests.slurm.study import ROOT, SHARDS, TABLE, Study, wait
+from tests.slurm.study import ROOT, SHARDS, TABLE, Study, clone, wait
 from tests.unit.tiny_study import Study as Squares
 
 pytestmark = pytest.mark.slurm
@@ -26,15 +27,11 @@ pytestmark = pytest.mark.slurm
 
 def test_the_literal_command_from_a_clean_clone(cluster, local, tmp_path):
     """GPU rules on GPU nodes, no more at once than GPUs, no GPU for the others; the same bytes as without SLURM."""
-    clone = tmp_path / "clone"
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).exists():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, clone / name, follow_symlinks=False)
-    study = Study(tmp_path / "study", cluster.environment)
-    study.folder, at_once, over = clone, [], threading.Event()
-    shutil.copy(tmp_path / "study" / "study.yaml", clone / "study.yaml")
+    root = tmp_path / "clone"
+    clone(root)
+    study = Study(tmp_path / "study", cluster.environment, code=root)
+    study.folder, at_once, over = root, [], threading.Event()
+    shutil.copy(tmp_path / "study" / "study.yaml", root / "study.yaml")
 
     def count() -> None:
         while not over.wait(0.3):
@@ -51,7 +48,7 @@ def test_the_literal_command_from_a_clean_clone(cluster, local, tmp_path):
         counting.join()
     assert status == 0, study.said
     assert study.table() == local.table()
-    assert (clone / "results" / "cohorts" / "films" / "report.html").is_file()
+    assert (root / "results" / "cohorts" / "films" / "report.html").is_file()
 
     jobs = [job for job in cluster.accounted() if job["state"] == "COMPLETED" and job["comment"]]
     networks = [job for job in jobs if "predict" in job["comment"]]
@@ -67,6 +64,30 @@ def test_the_literal_command_from_a_clean_clone(cluster, local, tmp_path):
     assert {stage["stage"]: stage["of"] - stage["done"] for stage in told["stages"]} == dict.fromkeys(
         ("ingest", "predict", "quantify", "collect", "report"), 0
     )
+
+
+@pytest.mark.full_size
+def test_the_demo_is_run_by_the_literal_command(cluster, tmp_path):
+    """`snakemake --profile slurm` and nothing else: networks are trained, and the tables are those of one machine."""
+    tables = {}
+    cores = yaml.safe_load((ROOT / "slurm" / "config.yaml").read_text())["cores"]
+    alone = ("--cores", str(cores), "--configfile", "config/demo.yaml")
+    for name, arguments in (("alone", alone), ("cluster", ("--profile", "slurm"))):
+        root = tmp_path / name
+        clone(root)
+        study = Study(tmp_path / "study", cluster.environment, code=root)
+        study.folder = root
+        if name == "alone":  # as many as SLURM gives: sums of floats depend on how many cores share them
+            study.environment["SLURM_CPUS_PER_TASK"] = str(cores)
+        assert study.run(*arguments, seconds=3600) == 0, study.said
+        found = sorted((root / "results" / "demo" / "cohorts").glob("*/infection.parquet"))
+        tables[name] = {table.parent.name: table.read_bytes() for table in found}
+    assert tables["cluster"] == tables["alone"] and len(tables["alone"]) == 2
+
+    jobs = [job for job in cluster.accounted() if job["state"] == "COMPLETED" and job["comment"]]
+    trained = [job for job in jobs if "train_model" in job["comment"]]
+    assert len(trained) == 4
+    assert all(job["node"] in GPUS and "gres/gpu=1" in job["given"] for job in trained)
 
 
 def test_jobs_that_fail_run_over_and_are_cancelled_are_tried_again(cluster, local, segmented):
