@@ -735,14 +735,14 @@ def _wavelet(given: argparse.Namespace) -> None:
     wavelet.run(_load(given), given.store, given.reading, given.size, given.out)
 
 
-def _train(given: argparse.Namespace) -> None:
-    config, recipe = _recipe_of(given)
 def _lung_view(given: argparse.Namespace) -> None:
     from covidpipe.stages import lung_view
 
     lung_view.run(_load(given), given.store, given.size, given.out)
 
 
+def _train(given: argparse.Namespace) -> None:
+    config, recipe = _recipe_of(given)
     from covidpipe.stages import train
 
     train.run(config, recipe, given.store, given.split, given.images, given.out)
