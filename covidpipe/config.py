@@ -165,6 +165,12 @@ class Recipe(Section):
                 )
             if self.width != 1:
                 raise ValueError(f"regime `{self.regime}`: ImageNet weights fit the whole width only, not {self.width}")
+        if REGIMES[self.task][self.regime].input == "lung_view" and "lung_mask" not in DATASETS[self.dataset].truth:
+            fitting = [name for name, spec in DATASETS.items() if "lung_mask" in spec.truth]
+            raise ValueError(
+                f"regime `{self.regime}` looks at the lungs alone, and `{self.dataset}` has no lung masks; these have: "
+                f"{', '.join(fitting)}"
+            )
         if self.validation == "none" and self.task == "classify":
             raise ValueError("`validation: none` is for masks; a classifier is calibrated on validation patients")
         wanted = TRUTH_OF_TASK[self.task]

@@ -96,8 +96,8 @@ def levels(image: NDArray[np.uint8], lung: NDArray[np.bool_]) -> tuple[float, fl
     return air, max(tissue, air + LEAST_CONTRAST)
 
 
-def view(image: NDArray[np.uint8], lung: NDArray[np.bool_], size: int) -> tuple[NDArray[np.uint8], Square | None]:
-    """What the network is shown of a slice.
+def view(image: NDArray[np.uint8], lung: NDArray[np.bool_], size: int) -> NDArray[np.uint8]:
+    """What the network is shown of a slice: the square `around` the lungs.
 
     Parameters
     ----------
@@ -112,17 +112,15 @@ def view(image: NDArray[np.uint8], lung: NDArray[np.bool_], size: int) -> tuple[
     -------
     ndarray of uint8, (size, size)
         0 is `BELOW` air, 255 `ABOVE` tissue, and tissue stands wherever there is no lung.
-    Square or None
-        What the view shows.
     """
     square = around(lung)
     if square is None:
-        return np.full((size, size), TISSUE, np.uint8), None
+        return np.full((size, size), TISSUE, np.uint8)
     air, tissue = levels(image, lung)
     told = (square.cut(image).astype(np.float32) - air) / (tissue - air)
     told[~square.cut(_grown(lung, RIM_PX))] = 1
     scaled = np.clip((told + BELOW) / (BELOW + ABOVE), 0, 1) * 255
-    return np.rint(rescale(scaled, size, size)).astype(np.uint8), square
+    return np.rint(rescale(scaled, size, size)).astype(np.uint8)
 
 
 def view_mask(mask: NDArray[np.uint8], square: Square | None, size: int) -> NDArray[np.uint8]:

@@ -355,12 +355,12 @@ SEGMENTER_REGIMES: dict[str, Regime] = {
 }
 # Ours: the lungs alone, their grey levels told relative to air and tissue (covidpipe/lung_view.py). A network that
 # finds the lungs has to come first.
-INFECTION_REGIMES: dict[str, Regime] = {**SEGMENTER_REGIMES, "lung_view": Regime(input="lung_view")}
+LUNG_VIEW: dict[str, Regime] = {"lung_view": Regime(input="lung_view")}
 # By task and name: the same name may mean another image in another task.
 REGIMES: dict[str, dict[str, Regime]] = {
-    "classify": CLASSIFIER_REGIMES,
+    "classify": {**CLASSIFIER_REGIMES, **LUNG_VIEW},
     "segment_lungs": SEGMENTER_REGIMES,
-    "segment_infection": INFECTION_REGIMES,
+    "segment_infection": {**SEGMENTER_REGIMES, **LUNG_VIEW},
 }
 
 # What each reading does is told in covidpipe/wavelet.py.

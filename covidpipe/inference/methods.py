@@ -71,11 +71,29 @@ def to_batch(planes: Sequence[Mapping[Grid, np.ndarray]]) -> dict[Grid, np.ndarr
     return {grid: np.stack([plane[grid] for plane in planes]) for grid in planes[0]}
 
 
-def network_input(batch: Mapping[Grid, np.ndarray], recipe: Mapping[str, Any]) -> np.ndarray:
-    """A batch as a network that sees the whole image was trained to see it: uint8 (n, image_size, image_size)."""
-    images = batch[source_grid(recipe)]
+def network_input(
+    batch: Mapping[Grid, np.ndarray], recipe: Mapping[str, Any], lungs: np.ndarray | None = None
+) -> np.ndarray:
+    """A batch as the network was trained to see it.
+
+    Parameters
+    ----------
+    batch : mapping of Grid to ndarray of uint8, (n, rows, rows)
+    recipe : mapping
+    lungs : ndarray of bool, (n, rows, rows), optional
+        On any grid; a network that sees the lungs alone needs them.
+
+    Returns
+    -------
+    ndarray of uint8, (n, image_size, image_size)
+    """
+    images, size = batch[source_grid(recipe)], recipe["image_size"]
     if recipe["input"] == "wavelet":
-        images = harmonize.resize(wavelet.enhance(images, recipe["reading"]), recipe["image_size"])
+        return harmonize.resize(wavelet.enhance(images, recipe["reading"]), size)
+    if recipe["input"] == "lung_view":
+        assert lungs is not None, "the lungs are found before anything looks at them"
+        lungs = harmonize.nearest(lungs, *images.shape[1:])
+        return np.stack([lung_view.view(image, lung, size) for image, lung in zip(images, lungs, strict=True)])
     return images
 
 
@@ -97,21 +115,20 @@ def pixel_probabilities(
     ------
     ndarray of float32, (size, size)
     """
-    recipe = network.recipe
-    if recipe["input"] != "lung_view":
-        for said in network.predict(network_input(batch, recipe)):
+    grid = source_grid(network.recipe)
+    if network.recipe["input"] != "lung_view":
+        for said in network.predict(network_input(batch, network.recipe)):
             yield cv2.resize(said, (size, size), interpolation=cv2.INTER_LINEAR)
         return
     assert lungs is not None, "the lungs are found before what is in them"
-    images, cells = batch[source_grid(recipe)], recipe["image_size"]
-    seen = [
-        lung_view.view(image, harmonize.nearest(lung, *image.shape), cells)
-        for image, lung in zip(images, lungs, strict=True)
-    ]
-    shown = [n for n, (_, square) in enumerate(seen) if square is not None]
-    answers = dict(zip(shown, network.predict(np.stack([seen[n][0] for n in shown])) if shown else (), strict=True))
-    for n, (image, (_, square)) in enumerate(zip(images, seen, strict=True)):
-        whole = np.zeros(image.shape, np.float32) if square is None else square.put_back(answers[n], len(image))
+    rows = batch[grid].shape[-1]
+    squares = [lung_view.around(lung) for lung in harmonize.nearest(lungs, rows, rows)]
+    seen = np.array([square is not None for square in squares], bool)
+    answers = iter(())
+    if seen.any():
+        answers = iter(network.predict(network_input({grid: batch[grid][seen]}, network.recipe, lungs[seen])))
+    for square in squares:
+        whole = np.zeros((rows, rows), np.float32) if square is None else square.put_back(next(answers), rows)
         yield cv2.resize(whole, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
@@ -149,7 +166,7 @@ def find(
 def khan2020(batch: Mapping[Grid, np.ndarray], lungs: np.ndarray, networks: Networks, config: Config) -> list[Finding]:
     """CoV-CTNet screens, CoV-RASeg segments what was screened positive (or everything, with ``segment: all``)."""
     classifier, segmenter = networks["classify"], networks["segment_infection"]
-    probability = classifier.predict(network_input(batch, classifier.recipe))
+    probability = classifier.predict(network_input(batch, classifier.recipe, lungs))
     positive = probability >= classifier.recipe["threshold"]
     segmented = positive | (config.segment == "all")
     infection = np.zeros_like(lungs)

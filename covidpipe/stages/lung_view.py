@@ -69,7 +69,7 @@ def _squares(source: Store) -> list[Square | None]:
 def _block(positions: np.ndarray, source: Store, squares: list[Square | None], size: int) -> Block:
     cv2.setNumThreads(1)  # the cores are taken by the other shards
     images, lungs = source.read("image", positions), source.read("lung_mask", positions) > 0
-    block = {"image": np.stack([view(image, lung, size)[0] for image, lung in zip(images, lungs, strict=True)])}
+    block = {"image": np.stack([view(image, lung, size) for image, lung in zip(images, lungs, strict=True)])}
     for name in source.arrays:
         if name != "image":
             masks = source.read(name, positions)

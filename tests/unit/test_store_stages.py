@@ -15,7 +15,7 @@ from covidpipe.errors import BadTable
 from covidpipe.harmonize import Transform, harmonize, resize
 from covidpipe.io.files import read_frame, write_table
 from covidpipe.io.store import open_store
-from covidpipe.lung_view import view, view_mask
+from covidpipe.lung_view import around, view, view_mask
 from covidpipe.schemas import DUPLICATES, IMAGES, SPLIT
 from covidpipe.splits import check_no_leak, parts
 from covidpipe.stages import harmonize as harmonize_stage
@@ -137,7 +137,7 @@ def test_lung_views_keep_the_rows_and_tell_what_they_cover(drawn):
     assert store.index["has_lung_mask"].tolist() == [True, True, True, False, False]
     images, lungs = (source.read(name, range(5)) for name in ("image", "lung_mask"))
     for n in range(5):
-        seen, square = view(images[n], lungs[n] > 0, 40)
+        seen, square = view(images[n], lungs[n] > 0, 40), around(lungs[n] > 0)
         np.testing.assert_array_equal(store.read("image", [n])[0], seen)
         np.testing.assert_array_equal(store.read("lung_mask", [n])[0], view_mask(lungs[n], square, 40))
         side = 96 if square is None else square.side
