@@ -545,6 +545,11 @@ class Config(Section):
                     f"training `{name}` wants schedule `{recipe.schedule}`; under `schedules` there are: "
                     f"{', '.join(sorted(self.schedules)) or 'none'}.{did_you_mean(recipe.schedule, self.schedules)}"
                 )
+            if self.schedules[recipe.schedule].augment == "lesions" and recipe.task != "segment_infection":
+                raise ValueError(
+                    f"training `{name}`: `augment: lesions` carries infected lung from image to image, which is for "
+                    f"segment_infection, not for {recipe.task}; take `mild`"
+                )
             if recipe.fold >= self.folds:
                 raise ValueError(f"training `{name}`: fold {recipe.fold} of {self.folds} folds (they count from 0)")
             self._check_start(name)

@@ -382,7 +382,8 @@ AUGMENTATIONS: dict[str, str] = {
     "intensity": "contrast, brightness, gamma, CLAHE, blur, noise, coarser grey levels, JPEG",
     "standard": "both",
     "strong": "both, in wider ranges, and tone curves",
-    "lesions": "for lung views: shapes, mild grey levels, and lesions carried from one patient to another",
+    "mild": "for lung views, whose grey levels are in order: shapes as strong, grey levels less than standard",
+    "lesions": "mild, and lesions carried from one patient's lungs to another's; for segment_infection",
 }
 
 

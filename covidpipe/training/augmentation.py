@@ -8,7 +8,7 @@ healthy, blur would become a sign of disease.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -75,7 +75,7 @@ PRESETS: dict[str, Preset] = {
         jpeg=0.3,
     ),
     # For lung views, whose grey levels are in order already.
-    "lesions": Preset(
+    "mild": Preset(
         degrees=15.0,
         zoom=0.2,
         shift=0.08,
@@ -88,9 +88,9 @@ PRESETS: dict[str, Preset] = {
         noise=0.4,
         coarse=0.1,
         jpeg=0.1,
-        transplant=0.4,
     ),
 }
+PRESETS["lesions"] = replace(PRESETS["mild"], transplant=0.4)
 
 TRANSPLANT_RIM_PX = 2  # of the lung around a lesion, carried with it
 TRANSPLANT_BLUR_PX = 1.0  # of its seam

@@ -133,7 +133,7 @@ def read_labelled(
         without = int((~rows["has_lung_mask"].to_numpy(bool)).sum())
         raise BadConfig(
             f"The augmentation carries lesions into lungs, and {without} of {n} images have no lung mask. Choose "
-            "`augment: strong` in the schedule, or a dataset with lung masks."
+            "`augment: mild` in the schedule, or a dataset with lung masks."
         )
     images = masks = lungs = None
     labels: list[np.ndarray] = []

@@ -187,3 +187,16 @@ def test_a_network_may_start_from_another_of_the_study():
 def test_augmentation_may_be_a_yes_or_a_no(given, meant):
     config = parse({"schedules": {"s": SCHEDULE["s"] | {"augment": given}}}, "here")
     assert config.schedules["s"].augment == meant
+
+
+def test_a_lung_view_needs_lung_masks_and_lesions_are_carried_for_their_own_task_only():
+    recipe = {"dataset": "kermany", "model": "cov_ctnet", "regime": "lung_view", "task": "classify", "image_size": 82}
+    with pytest.raises(BadConfig, match=r"`lung_view` looks at the lungs alone, and `kermany` has no lung masks"):
+        parse({"training": {"a": recipe}}, "here")
+    recipe |= {"dataset": "medseg829", "schedule": "s"}
+    schedules = {"s": {"epochs": 1, "batch_size": 1, "learning_rate": 0.1, "augment": "lesions"}}
+    with pytest.raises(BadConfig, match=r"`a`: `augment: lesions` .* not for classify; take `mild`"):
+        parse({"training": {"a": recipe}, "schedules": schedules}, "here")
+    recipe |= {"validation": "none"}
+    with pytest.raises(BadConfig, match=r"`validation: none` is for masks"):
+        parse({"training": {"a": recipe}}, "here")
