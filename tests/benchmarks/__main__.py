@@ -17,8 +17,15 @@ BENCHMARKS = ("models", "table")
 
 def page(rows: list[Ratio], busy: float) -> str:
     """The ratios as a table in Markdown; `busy`: processes that wanted a core when it began, beside this one."""
-    lines = [f"{row.what} | {row.speedup:.2f} | {row.low:.2f} to {row.high:.2f} | {row.n}" for row in rows]
-    head = ["times as fast as plain code | median | least to most | n", "---|---|---|---"]
+    lines = [
+        f"{row.what} | {row.speedup:.2f} ({row.low:.2f} to {row.high:.2f}) | "
+        f"{row.cpu_speedup:.2f} ({row.cpu_low:.2f} to {row.cpu_high:.2f}) | {row.n}"
+        for row in rows
+    ]
+    head = [
+        "times as fast as plain code: median (least to most) | by the clock | by processor time | n",
+        "---|---|---|---",
+    ]
     told = f"{os.cpu_count()} cores, with {busy:.1f} other processes busy at the beginning."
     return "\n".join([told, "", *(f"| {line} |" for line in [*head, *lines])]) + "\n"
 

@@ -134,7 +134,8 @@ def main(*names: str) -> list[Ratio]:
             rows.append(row)
             print(
                 f"{row.what:<29} ours {row.ours_s * 1e3:7.1f} ms, plain {row.plain_s * 1e3:7.1f} ms, "
-                f"{row.speedup:.2f} times as fast ({row.low:.2f} to {row.high:.2f}, n = {row.n})",
+                f"{row.speedup:.2f} times as fast ({row.low:.2f} to {row.high:.2f}), by processor time "
+                f"{row.cpu_speedup:.2f} ({row.cpu_low:.2f} to {row.cpu_high:.2f}), n = {row.n}",
                 flush=True,
             )
         keras.backend.clear_session()

@@ -11,7 +11,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Ratio:
-    """Seconds of ours and of the plain way (medians), and how many times as fast ours is (median, least, most)."""
+    """Seconds of ours and of the plain way (medians), and how many times as fast ours is (median, least, most).
+
+    ``cpu_speedup`` and its range compare processor time, all cores together: what else runs on the machine disturbs it
+    less, and it does not see how well work is spread over cores.
+    """
 
     what: str
     ours_s: float
@@ -19,37 +23,35 @@ class Ratio:
     speedup: float
     low: float
     high: float
+    cpu_speedup: float
+    cpu_low: float
+    cpu_high: float
     n: int
 
 
-def seconds(work: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> float:
-    started = clock()
+def seconds(work: Callable[[], Any]) -> tuple[float, float]:
+    """Time by the clock, and by the processor."""
+    started, cpu_started = time.perf_counter(), time.process_time()
     work()
-    return clock() - started
+    return time.perf_counter() - started, time.process_time() - cpu_started
 
 
-def paired(
-    what: str,
-    ours: Callable[[], Any],
-    plain: Callable[[], Any],
-    n: int = 5,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Ratio:
-    """Time both in turn, after one run of each that is not counted.
-
-    `time.process_time` as `clock` counts what this process computes, whoever else uses the machine: right for work of
-    one thread that neither waits nor starts processes.
-    """
+def paired(what: str, ours: Callable[[], Any], plain: Callable[[], Any], n: int = 5) -> Ratio:
+    """Time both in turn, after one run of each that is not counted."""
     ours()
     plain()
-    pairs = [(seconds(ours, clock), seconds(plain, clock)) for _ in range(n)]
-    ratios = [slow / fast for fast, slow in pairs]
+    pairs = [(seconds(ours), seconds(plain)) for _ in range(n)]
+    ratios = [slow / fast for (fast, _), (slow, _) in pairs]
+    cpu_ratios = [slow / fast for (_, fast), (_, slow) in pairs]
     return Ratio(
         what,
-        statistics.median(fast for fast, _ in pairs),
-        statistics.median(slow for _, slow in pairs),
+        statistics.median(fast for (fast, _), _ in pairs),
+        statistics.median(slow for _, (slow, _) in pairs),
         statistics.median(ratios),
         min(ratios),
         max(ratios),
+        statistics.median(cpu_ratios),
+        min(cpu_ratios),
+        max(cpu_ratios),
         n,
     )
