@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 ONE_CORE := $(foreach rule,phantoms ingest harmonize wavelet train_model evaluate_model predict,$(rule)=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slurm check check-models check-backends check-authors check-paper check-slurm paper bench fuzz weights intervals licenses sbom vulnerabilities lock clean
+.PHONY: help env demo test test-slurm check check-models check-backends check-authors check-paper check-slurm paper bench fuzz weights intervals docs licenses sbom vulnerabilities lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,12 +48,13 @@ test-slurm: env ## the workflow on a real SLURM of its own, faults included (und
 check-slurm: env ## the demo by the literal `snakemake --profile slurm`, on such a SLURM (15 minutes)
 	@python -m pytest tests/slurm -m 'slurm and full_size' -rs
 
-check: env ## what CI runs before the tests: ruff, snakefmt, lint, mypy, dry runs of all configs
+check: env ## what CI runs before the tests: ruff, snakefmt, lint, mypy, the site, dry runs of all configs
 	@echo "Checking style, types and the workflow ..."
 	@ruff check . && ruff format --check --quiet .
 	@snakefmt --check Snakefile workflow
 	@mypy
 	@snakemake --lint --configfile config/demo.yaml
+	@python workflow/scripts/build_site.py results/site > /dev/null
 	@covidpipe config | diff - config/config.yaml || { echo "config/config.yaml is stale: covidpipe config > config/config.yaml"; exit 1; }
 	@for study in $(STUDIES); do \
 		echo "dry run: $$study"; \
@@ -102,6 +103,9 @@ intervals: env ## measure how far the weights that ship are off, for intervals; 
 		$(foreach name,$(CALIBRATION),results/ingest/$(name)/images.parquet)
 	@covidpipe conformal ct $(CALIBRATION) --config config/config.yaml --out covidpipe/weights/conformal-ct.json \
 		--cards covidpipe/weights
+
+docs: env ## the documentation as a site that opens offline, every link checked: results/site/index.html
+	@python workflow/scripts/build_site.py results/site
 
 licenses: env ## docs/licenses.md: the licences of everything that covidpipe needs
 	@python workflow/scripts/supply_chain.py licenses

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+import tomllib
 from pathlib import Path
 
+import duckdb
 import pytest
+import yaml
 
 from covidpipe import cli, config
 from covidpipe.io.files import read_frame, write_pieces
@@ -20,6 +23,7 @@ PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "config/README.md",
+    ROOT / "config/published/README.md",
     ROOT / "results/README.md",
 ]
 SHELL = ("", "sh", "bash", "console")
@@ -43,6 +47,15 @@ def shell_lines(page: Path) -> list[str]:
     return [
         re.sub(r"^\$ ", "", line) for line in commands if re.match(r"(\$ )?(covidpipe|make|snakemake) ", line + " ")
     ]
+
+
+def shell_text(page: Path) -> str:
+    """All of a page's shell blocks and indented lines, comments included."""
+    text = page.read_text(encoding="utf-8")
+    fenced = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
+    return "\n".join(
+        [code for kind, code in fenced if kind in SHELL] + re.findall(r"^(?: {4}|\t)\S.*$", text, re.MULTILINE)
+    )
 
 
 def mentioned(page: Path) -> list[str]:
@@ -69,6 +82,40 @@ def test_every_command_in_a_block_is_understood(page):
         elif program == "snakemake" and "--configfile" in words:
             file = words[words.index("--configfile") + 1]
             assert (ROOT / file).is_file() or file in MADE_BY_THE_GUIDE, f"{name_of(page)}: {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_script_that_a_page_calls_is_there(page):
+    text = page.read_text(encoding="utf-8")
+    for script, given in re.findall(r"python (workflow/\S+\.py)([^\n`]*)", text):
+        assert (ROOT / script).is_file(), f"{name_of(page)}: {script}"
+        for file in re.findall(r"--config (\S+)", given):
+            assert (ROOT / file).is_file(), f"{name_of(page)}: {file}"
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(re.findall(r"covidpipe\[([\w-]+)\]", text)) <= set(extras), name_of(page)
+
+
+def test_the_sql_of_the_results_folder_runs(tmp_path, monkeypatch):
+    (query,) = re.findall(r'duckdb -c "([^"]+)"', shell_text(ROOT / "results" / "README.md"))
+    monkeypatch.chdir(tmp_path)
+    write_pieces("infection.parquet", [INFECTION.schema.empty_table()], INFECTION)
+    assert duckdb.sql(query).columns == ["method", "count_star()", "avg(infection_percent)"]
+
+
+def yaml_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```yaml\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if yaml_blocks(page)], ids=name_of)
+def test_every_piece_of_a_config_is_one(page):
+    for block in yaml_blocks(page):
+        given = yaml.safe_load(block)
+        if page.name == "cluster.md":  # a profile of Snakemake, whose rules are those of the workflow
+            rules = "".join(file.read_text() for file in (ROOT / "workflow" / "rules").glob("*.smk"))
+            assert set(given) <= {"cores", "default-resources", "set-resources"}, block
+            assert all(f"\nrule {rule}:" in rules for rule in given["set-resources"]), block
+        else:
+            assert config.parse(given, name_of(page)).results, block
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -104,6 +151,24 @@ def test_every_link_leads_to_a_file_and_a_heading(page):
         there = (page.parent / file).resolve() if file else page
         assert there.exists(), f"{name_of(page)}: {target}"
         assert not anchor or anchor in anchors(there), f"{name_of(page)}: {target}"
+
+
+def test_the_site_has_every_page_in_its_contents():
+    script = runpy.run_path(str(ROOT / "workflow" / "scripts" / "build_site.py"))
+    listed = [name for names in script["CONTENTS"].values() for name in names]
+    written = {str(page.with_suffix("")).removeprefix("docs/") for page in script["pages"]()} - {"README"}
+    assert {str(page.relative_to(ROOT)) for page in PAGES} == {str(page) for page in script["pages"]()}
+    assert sorted(listed) == sorted(written | {"reference/commands", "reference/config", "reference/columns"})
+
+
+def test_a_page_of_the_site_can_be_used_by_keys_and_a_link_to_a_file_brings_the_file(tmp_path):
+    script = runpy.run_path(str(ROOT / "workflow" / "scripts" / "build_site.py"))
+    assert script["accessible"]("<pre>x</pre>") == '<pre tabindex="0">x</pre>'
+    script["gather"](tmp_path)
+    assert (tmp_path / "index.md").read_text().startswith("# covidpipe") and not (tmp_path / "README.md").exists()
+    assert (tmp_path / "docs" / "phantom.png").is_file() and (tmp_path / "config" / "config.yaml").is_file()
+    assert "# Commands" in (tmp_path / "reference" / "commands.md").read_text()
+    assert not [page for page in tmp_path.rglob("*.md") if "](../README.md" in page.read_text(encoding="utf-8")]
 
 
 def test_the_first_cohorts_light_steps_run(tmp_path, monkeypatch, capsys):
