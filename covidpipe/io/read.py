@@ -160,7 +160,7 @@ def settle(array: np.ndarray, facts: Facts, modality: str | None = None, intensi
             if low == high
             else "Pixels that are not numbers; a picture was expected: export the image again.",
         )
-    if float(((array == low) | (array == high)).mean()) > MASK_SHARE:
+    if (np.count_nonzero(array == low) + np.count_nonzero(array == high)) / array.size > MASK_SHARE:
         raise BadInput(
             "not_an_image",
             "Hardly more than two values, as in a mask; a picture with grey levels was expected: leave the file out.",
@@ -235,7 +235,10 @@ def read_image(
     """
     opened = _opened(path, limits or Limits())
     if not 0 <= frame < opened.frames:
-        raise BadInput("unreadable", f"Frame {frame} was asked for, but the file has {opened.frames}.")
+        raise BadInput(
+            "unreadable",
+            f"Frame {frame} was asked for, but the file has {opened.frames}: ingest again if it changed.",
+        )
     return settle(opened.array(frame, intensity), opened.facts(frame), modality, intensity).image
 
 
@@ -259,9 +262,11 @@ def read_again(root: Path, row: Mapping[str, Any]) -> Image:
         stat = path.stat()
         same = _sha256_once(path, stat.st_mtime_ns, stat.st_size) == row["source_sha256"]
     except OSError as error:
-        raise BadInput("unreadable", f"The file can no longer be read ({error.strerror}).") from None
+        raise BadInput(
+            "unreadable", f"The file can no longer be read ({error.strerror}): restore it, or ingest again."
+        ) from None
     if not same:
-        raise BadInput("unreadable", "The file has changed since ingest.")
+        raise BadInput("unreadable", "The file has changed since ingest: restore it, or ingest again.")
     return read_image(path, row["frame"], modality=row["modality"], intensity=row["intensity"])
 
 
@@ -300,7 +305,7 @@ def _opened(path: Path, limits: Limits) -> Opened:
         stat = path.stat()
         return _open_once(path, limits, stat.st_mtime_ns, stat.st_size)
     except FileNotFoundError:
-        raise BadInput("unreadable", "The file is missing: was it moved after ingest?") from None
+        raise BadInput("unreadable", "The file is missing: put it back where it was, or ingest again.") from None
 
 
 # Reading a volume slice by slice opens it once. Two: an image and its mask.

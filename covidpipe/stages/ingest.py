@@ -24,6 +24,7 @@ from statistics import median
 from typing import Any
 
 import cv2
+import numpy as np
 
 from covidpipe.config import Config, Limits, Source
 from covidpipe.duplicates import views
@@ -205,7 +206,10 @@ def _read_rows(task: Task) -> list[dict[str, Any]]:
     try:
         opened.check()
         if task.record.frame is not None and task.record.frame >= opened.frames:
-            raise BadInput("unreadable", f"Frame {task.record.frame} is listed, but the file has {opened.frames}.")
+            raise BadInput(
+                "unreadable",
+                f"Frame {task.record.frame} is listed, but the file has {opened.frames} (from 0): correct the list.",
+            )
     except BadInput as refusal:
         told = _told(opened.facts(0), task.record) if opened.frames else {}
         return [base | told | _refused(refusal, task.limits)]
@@ -300,7 +304,7 @@ def _refused(refusal: BadInput, limits: Limits | None = None, error: Exception |
 
 def _pixel_sha256(array: Any) -> str:
     digest = hashlib.sha256(f"{array.shape}{array.dtype}".encode())
-    digest.update(array.tobytes())
+    digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
