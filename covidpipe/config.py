@@ -164,7 +164,7 @@ class Recipe(Section):
                     f"these have them: {', '.join(fitting)}"
                 )
             if self.width != 1:
-                raise ValueError(f"regime `{self.regime}`: ImageNet weights fit the whole width only, not {self.width}")
+                raise ValueError(f"regime `{self.regime}`: ImageNet weights fit width 1 only, not {self.width}")
         if REGIMES[self.task][self.regime].input == "lung_view" and "lung_mask" not in DATASETS[self.dataset].truth:
             fitting = [name for name, spec in DATASETS.items() if "lung_mask" in spec.truth]
             raise ValueError(
@@ -172,7 +172,7 @@ class Recipe(Section):
                 f"{', '.join(fitting)}"
             )
         if self.validation == "none" and self.task == "classify":
-            raise ValueError("`validation: none` is for masks; a classifier is calibrated on validation patients")
+            raise ValueError("`validation: none` is for masks; a classifier needs validation patients: leave it out")
         wanted = TRUTH_OF_TASK[self.task]
         if wanted not in DATASETS[self.dataset].truth:
             fitting = [name for name, spec in DATASETS.items() if wanted in spec.truth]
@@ -229,7 +229,9 @@ class Schedule(Section):
                 f"{did_you_mean(self.augment, AUGMENTATIONS)}"
             )
         if self.batch_size % self.gpus:
-            raise ValueError(f"batch_size {self.batch_size} cannot be shared evenly by {self.gpus} gpus")
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be shared evenly by {self.gpus} gpus: take a multiple"
+            )
         return self
 
 
@@ -380,7 +382,9 @@ class Tissue(Section):
         if max(self.ground_glass_hu[0], self.consolidation_hu[0]) < min(
             self.ground_glass_hu[1], self.consolidation_hu[1]
         ):
-            raise ValueError("ground_glass_hu and consolidation_hu overlap: a pixel would be counted twice")
+            raise ValueError(
+                "ground_glass_hu and consolidation_hu overlap: a pixel would count twice; let one end below the other"
+            )
         return self
 
 
@@ -545,13 +549,19 @@ class Config(Section):
                     f"training `{name}` wants schedule `{recipe.schedule}`; under `schedules` there are: "
                     f"{', '.join(sorted(self.schedules)) or 'none'}.{did_you_mean(recipe.schedule, self.schedules)}"
                 )
-            if self.schedules[recipe.schedule].augment == "lesions" and recipe.task != "segment_infection":
+            augment, regime = self.schedules[recipe.schedule].augment, REGIMES[recipe.task][recipe.regime]
+            if augment in ("lungs", "lesions") and regime.input != "lung_view":
+                raise ValueError(
+                    f"training `{name}`: `augment: {augment}` is for lung views, and regime `{recipe.regime}` shows "
+                    "the whole image; take `strong`"
+                )
+            if augment == "lesions" and recipe.task != "segment_infection":
                 raise ValueError(
                     f"training `{name}`: `augment: lesions` carries infected lung from image to image, which is for "
-                    f"segment_infection, not for {recipe.task}; take `mild`"
+                    f"segment_infection, not for {recipe.task}; take `lungs`"
                 )
             if recipe.fold >= self.folds:
-                raise ValueError(f"training `{name}`: fold {recipe.fold} of {self.folds} folds (they count from 0)")
+                raise ValueError(f"training `{name}`: wanted a fold from 0 to {self.folds - 1}, found {recipe.fold}")
             self._check_start(name)
         for name in self.intervals.sources:
             dataset = self.cohorts[name].dataset if name in self.cohorts else None
@@ -564,7 +574,10 @@ class Config(Section):
         for name, recipe in self.training.items():
             other = by_path.setdefault(model_key(recipe), name)
             if other != name:
-                raise ValueError(f"training `{other}` and `{name}` would be written to the same folder")
+                raise ValueError(
+                    f"training `{other}` and `{name}` would be written to the same folder: let them differ in dataset, "
+                    "task, model, regime, protocol or fold"
+                )
         for name, cohort in self.cohorts.items():
             if name in DATASETS and (cohort.dataset != name or cohort.path is not None):
                 raise ValueError(f"cohort `{name}`: this is the name of a dataset; choose another")
@@ -573,6 +586,7 @@ class Config(Section):
             if cohort.out is not None and by_out.setdefault(os.path.normpath(cohort.out), name) != name:
                 raise ValueError(
                     f"cohorts `{by_out[os.path.normpath(cohort.out)]}` and `{name}` would be written to the same folder"
+                    ": give each an `out` of its own"
                 )
         for modality in MODALITIES:
             for task in TASKS:
@@ -597,11 +611,14 @@ class Config(Section):
                 f"{did_you_mean(name, self.training)}"
             )
         if self.training[name].task != task:
-            raise ValueError(f"models.{modality}.{task}: `{name}` is trained to {self.training[name].task}")
+            raise ValueError(
+                f"models.{modality}.{task}: `{name}` is trained to {self.training[name].task}; wanted one for {task}"
+            )
         positive = DATASETS[self.training[name].dataset].positive
         if task == "classify" and positive != "COVID-19":
             raise ValueError(
-                f"models.{modality}.{task}: `{name}` is trained to tell {positive}, and COVID-19 is screened for"
+                f"models.{modality}.{task}: `{name}` is trained to tell {positive}, and COVID-19 is screened for: "
+                "name another, or null"
             )
 
     def _check_start(self, name: str) -> None:
@@ -614,7 +631,9 @@ class Config(Section):
                     f"{', '.join(sorted(self.training))}.{did_you_mean(start, self.training)}"
                 )
             if start in line:
-                raise ValueError(f"training `{name}` starts from itself: {' <- '.join([*line, start])}")
+                raise ValueError(
+                    f"training `{name}` starts from itself: {' <- '.join([*line, start])}; let one start anew"
+                )
             recipe, parent = self.training[line[-1]], self.training[start]
             if (recipe.model, recipe.width) != (parent.model, parent.width):
                 raise ValueError(
@@ -695,7 +714,8 @@ def _sentence(where: str, item: Any) -> str:
     message = item["msg"].removeprefix("Value error, ")
     given = _SHORT.repr(item["input"])[:LONGEST_WORDS]
     found = "" if item["type"] in ("value_error", "missing") else f" (found {given})"
-    return f"{where}: `{key}`: {message}{found}" if key else f"{where}: {message}"
+    told = "" if item["type"] == "value_error" else ". `covidpipe config` shows what it may be"
+    return f"{where}: `{key}`: {message}{found}{told}" if key else f"{where}: {message}"
 
 
 def _section(path: tuple) -> type[BaseModel] | None:
@@ -735,7 +755,7 @@ def load(path: str | Path) -> Config:
     path = Path(path)
     try:
         if path.stat().st_size > LARGEST_CONFIG:
-            raise BadConfig(f"{path}: larger than {LARGEST_CONFIG:,} bytes; wanted a config.")
+            raise BadConfig(f"{path}: larger than {LARGEST_CONFIG:,} bytes; wanted a config. Is it the right file?")
         raw = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError:
         raise BadConfig(f"{path}: there is no such config file. Examples are in config/.") from None

@@ -23,7 +23,7 @@ AIR_PERCENTILE = 10  # of the lung's grey levels: air-filled even where three qu
 TISSUE_PERCENTILE = 60  # of the ring around the lungs: above fat, below bone
 RING_PX = (4, 16)  # the ring's distances from the lungs: beyond the pleura's blur, within the chest wall
 RIM_PX = 2  # beyond the lungs is still seen; the rest is covered by tissue, for no lesion is there
-SMOOTH_PX = 1.0  # noise has no say in a percentile
+SMOOTH_SHARE = 0.015  # of the side, blurred before a percentile is taken: noise has no say in it
 LEAST_CONTRAST = 20  # grey levels between the two
 BELOW, ABOVE = 0.25, 1.25  # what is kept, in steps from air (0) to tissue (1)
 TISSUE = round(255 * (1 + BELOW) / (BELOW + ABOVE))  # as the view shows it
@@ -72,10 +72,8 @@ def around(lung: NDArray[np.bool_]) -> Square | None:
     """
     if np.count_nonzero(lung) < SMALLEST_LUNG_PX:
         return None
-    places = [np.flatnonzero(lung.any(axis=axis)) for axis in (1, 0)]
-    longest = max(place[-1] - place[0] + 1 for place in places)
-    side = round(max(longest * (1 + MARGIN), SMALLEST_SIDE * len(lung)))
-    top, left = (int(place[0] + place[-1] + 1 - side) // 2 for place in places)
+    side = round(max(_longest(lung) * (1 + MARGIN), SMALLEST_SIDE * len(lung)))
+    top, left = ((first + last + 1 - side) // 2 for first, last in _extent(lung))
     return Square(top, left, side)
 
 
@@ -84,11 +82,11 @@ def levels(image: NDArray[np.uint8], lung: NDArray[np.bool_]) -> tuple[float, fl
 
     Parameters
     ----------
-    image : ndarray of uint8, (size, size)
-    lung : ndarray of bool, (size, size)
+    image : ndarray of uint8, (rows, columns)
+    lung : ndarray of bool, (rows, columns)
         Not empty.
     """
-    smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), SMOOTH_PX)
+    smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), SMOOTH_SHARE * _longest(lung))
     near, far = (_grown(lung, distance) for distance in RING_PX)
     ring = far & ~near
     air = float(np.percentile(smooth[lung], AIR_PERCENTILE))
@@ -96,8 +94,30 @@ def levels(image: NDArray[np.uint8], lung: NDArray[np.bool_]) -> tuple[float, fl
     return air, max(tissue, air + LEAST_CONTRAST)
 
 
+def level(image: NDArray[np.uint8], lung: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Put air-filled lung and soft tissue at their places, and cover what is not lung.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, (rows, columns)
+    lung : ndarray of bool, (rows, columns)
+        If it is empty, all is covered.
+
+    Returns
+    -------
+    ndarray of uint8, (rows, columns)
+        0 is `BELOW` air, 255 `ABOVE` tissue, and tissue stands wherever there is no lung.
+    """
+    if not lung.any():
+        return np.full_like(image, TISSUE)
+    air, tissue = levels(image, lung)
+    told = (image.astype(np.float32) - air) / (tissue - air)
+    told[~_grown(lung, RIM_PX)] = 1
+    return np.rint(np.clip((told + BELOW) / (BELOW + ABOVE), 0, 1) * 255).astype(np.uint8)
+
+
 def view(image: NDArray[np.uint8], lung: NDArray[np.bool_], size: int) -> NDArray[np.uint8]:
-    """What the network is shown of a slice: the square `around` the lungs.
+    """What the network is shown of a slice: the square `around` the lungs, its grey levels as by `level`.
 
     Parameters
     ----------
@@ -111,21 +131,26 @@ def view(image: NDArray[np.uint8], lung: NDArray[np.bool_], size: int) -> NDArra
     Returns
     -------
     ndarray of uint8, (size, size)
-        0 is `BELOW` air, 255 `ABOVE` tissue, and tissue stands wherever there is no lung.
     """
     square = around(lung)
     if square is None:
         return np.full((size, size), TISSUE, np.uint8)
-    air, tissue = levels(image, lung)
-    told = (square.cut(image).astype(np.float32) - air) / (tissue - air)
-    told[~square.cut(_grown(lung, RIM_PX))] = 1
-    scaled = np.clip((told + BELOW) / (BELOW + ABOVE), 0, 1) * 255
-    return np.rint(rescale(scaled, size, size)).astype(np.uint8)
+    return np.rint(rescale(square.cut(level(image, lung)), size, size)).astype(np.uint8)
 
 
 def view_mask(mask: NDArray[np.uint8], square: Square | None, size: int) -> NDArray[np.uint8]:
     """A mask of the slice as the view shows it, (size, size), by the nearest pixel; empty without a square."""
     return np.zeros((size, size), mask.dtype) if square is None else nearest(square.cut(mask), size, size)
+
+
+def _extent(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and last row, first and last column."""
+    places = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
+    return [(int(place[0]), int(place[-1])) for place in places]
+
+
+def _longest(mask: NDArray[np.bool_]) -> int:
+    return max(last - first + 1 for first, last in _extent(mask))
 
 
 def _grown(mask: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:

@@ -382,8 +382,8 @@ AUGMENTATIONS: dict[str, str] = {
     "intensity": "contrast, brightness, gamma, CLAHE, blur, noise, coarser grey levels, JPEG",
     "standard": "both",
     "strong": "both, in wider ranges, and tone curves",
-    "mild": "for lung views, whose grey levels are in order: shapes as strong, grey levels less than standard",
-    "lesions": "mild, and lesions carried from one patient's lungs to another's; for segment_infection",
+    "lungs": "for lung views: as strong, and the grey levels put back to their places",
+    "lesions": "as lungs, and lesions carried from one patient's lungs to another's; for segment_infection",
 }
 
 

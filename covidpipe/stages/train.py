@@ -86,7 +86,7 @@ def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path
     unfinished.mkdir(parents=True, exist_ok=True)
     with StopRequests() as stop:
         read = functools.partial(read_labelled, opened, task=recipe.task, folder=unfinished, between=stop.check)
-        train = read(rows["train"], with_lungs=PRESETS[schedule.augment].transplant > 0)
+        train = read(rows["train"], with_lungs=PRESETS[schedule.augment].level)
         validation = read(rows["validation"]) if recipe.validation == "fold" else None
         weights = None if recipe.task == "classify" else static_weights(regime.pixel_weights, train.foreground)
         deciding = {

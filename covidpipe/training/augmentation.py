@@ -14,6 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from covidpipe.lung_view import level
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -23,6 +25,7 @@ class Preset:
     columns, each to both sides. ``gamma`` is the largest logarithm of the exponent, ``contrast`` a factor's range,
     ``brightness`` the largest change (the grey scale is 0..1). The rest are chances, of a tone curve, CLAHE, blur,
     noise, 8 to 64 grey levels instead of 256, of JPEG at a quality of 30 to 90, and of another patient's lesions.
+    ``level`` puts the grey levels of a lung view back to their places in the end, as any slice's are.
     """
 
     degrees: float = 0.0
@@ -39,6 +42,7 @@ class Preset:
     coarse: float = 0.0
     jpeg: float = 0.0
     transplant: float = 0.0
+    level: bool = False
 
 
 _GEOMETRY: dict[str, Any] = {"degrees": 12.0, "zoom": 0.2, "shift": 0.06, "shear": 0.05}
@@ -74,23 +78,9 @@ PRESETS: dict[str, Preset] = {
         coarse=0.2,
         jpeg=0.3,
     ),
-    # For lung views, whose grey levels are in order already.
-    "mild": Preset(
-        degrees=15.0,
-        zoom=0.2,
-        shift=0.08,
-        shear=0.08,
-        gamma=0.25,
-        contrast=(0.8, 1.2),
-        brightness=0.06,
-        clahe=0.15,
-        blur=0.4,
-        noise=0.4,
-        coarse=0.1,
-        jpeg=0.1,
-    ),
 }
-PRESETS["lesions"] = replace(PRESETS["mild"], transplant=0.4)
+PRESETS["lungs"] = replace(PRESETS["strong"], level=True)
+PRESETS["lesions"] = replace(PRESETS["lungs"], transplant=0.4)
 
 TRANSPLANT_RIM_PX = 2  # of the lung around a lesion, carried with it
 TRANSPLANT_BLUR_PX = 1.0  # of its seam
@@ -114,7 +104,7 @@ def augment(
     ----------
     image : ndarray of uint8, (rows, columns)
     mask : ndarray of uint8, (rows, columns), or None
-        Moved with the image, nearest neighbor. Bit 0 is the truth; with a donor, bit 1 is the lungs.
+        Moved with the image, nearest neighbor. Bit 0 is the truth, bit 1 the lungs where a preset wants them.
     rng : numpy.random.Generator
     preset : Preset
     flip : bool
@@ -129,12 +119,16 @@ def augment(
         The truth alone.
     """
     image, mask = change_geometry(image, mask, rng, preset, flip=flip)
-    if mask is not None and rng.random() < preset.transplant and (given := donor(rng)) is not None:
+    if mask is None:
+        return change_grey_levels(image, rng, preset), None
+    truth, lung = mask & 1, (mask & 2) > 0
+    if rng.random() < preset.transplant and (given := donor(rng)) is not None:
         # A donor may always be mirrored: what is carried is a lesion, not a heart.
         other, lesion = change_geometry(*given, rng, preset, flip=True)
         assert lesion is not None
-        image, mask = transplant(image, mask & 1, mask & 2, other, lesion & 1, lesion & 2)
-    return change_grey_levels(image, rng, preset), mask if mask is None else mask & 1
+        image, truth = transplant(image, truth, lung, other, lesion & 1, lesion & 2)
+    image = change_grey_levels(image, rng, preset)
+    return (level(image, lung) if preset.level else image), truth
 
 
 def change_geometry(

@@ -112,13 +112,16 @@ class Batches:
         first = number * self.batch_size
         chosen = order[first : first + self.batch_size]
         images, truth = self.images[chosen], self.truth[chosen]
-        planes = truth if self.lungs is None else truth | self.lungs[chosen] << 1
+        masks = truth.ndim > 1
+        planes = truth if masks else None
+        if self.lungs is not None:
+            planes = self.lungs[chosen] << 1 | (truth if masks else np.uint8(0))
         for i in range(self.batch_size if self.changes else 0):
             # Counted from 1: NumPy's seeds [a, b] and [a, b, 0] are one, and [a, b] has drawn the order.
             rng = np.random.default_rng([self.seed, epoch, first + i + 1])
-            mask = planes[i] if truth.ndim > 1 else None
+            mask = None if planes is None else planes[i]
             images[i], moved = augment(images[i], mask, rng, self.preset, flip=self.flip, donor=self._donor)
-            if moved is not None:
+            if masks:
                 truth[i] = moved
         return to_input(images, self.channels), truth
 

@@ -132,8 +132,8 @@ def read_labelled(
     if with_lungs and not rows["has_lung_mask"].all():
         without = int((~rows["has_lung_mask"].to_numpy(bool)).sum())
         raise BadConfig(
-            f"The augmentation carries lesions into lungs, and {without} of {n} images have no lung mask. Choose "
-            "`augment: mild` in the schedule, or a dataset with lung masks."
+            f"The augmentation needs the lungs, and {without} of {n} images have no lung mask. Choose `augment: "
+            "geometric` in the schedule, or a dataset with lung masks."
         )
     images = masks = lungs = None
     labels: list[np.ndarray] = []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from covidpipe.lung_view import level, levels
 from covidpipe.registry import AUGMENTATIONS
 from covidpipe.training.augmentation import PRESETS, Preset, augment, change_geometry, change_grey_levels, transplant
 
@@ -24,7 +27,7 @@ def test_it_keeps_type_and_moves_the_mask_with_the_image(preset):
     rng = np.random.default_rng(0)
     image, mask = square()
     for _ in range(40):
-        changed, moved = augment(image, mask, rng, preset)
+        changed, moved = augment(image, mask | 2, rng, preset)
         assert changed.dtype == moved.dtype == np.uint8 and changed.shape == moved.shape == image.shape
         assert set(np.unique(moved)) <= {0, 1}
         assert changed[moved > 0].mean() > changed[moved == 0].mean() + 30
@@ -119,3 +122,15 @@ def test_each_change_of_grey_levels_does_what_it_says(preset, holds):
 
 
 RAMP = np.tile(np.arange(256, dtype=np.uint8), (16, 1))
+
+
+def test_the_lungs_of_a_view_keep_their_grey_levels_whatever_the_window_did():
+    """Air and tissue of a view stand where `level` puts them, before and after; the plain preset moves them."""
+    image, planes = patient(60, 0)
+    view = level(image, planes > 0)
+    wanted = levels(view, planes > 0)
+    rng = np.random.default_rng(0)
+    for preset, kept in ((PRESETS["lungs"], True), (replace(PRESETS["lungs"], level=False), False)):
+        changed = (augment(view, planes, rng, replace(preset, degrees=0, zoom=0, shift=0, shear=0)) for _ in range(20))
+        away = [np.abs(np.subtract(levels(found, planes > 0), wanted)).max() for found, _ in changed]
+        assert bool(max(away) < 20) == kept

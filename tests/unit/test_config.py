@@ -195,7 +195,7 @@ def test_a_lung_view_needs_lung_masks_and_lesions_are_carried_for_their_own_task
         parse({"training": {"a": recipe}}, "here")
     recipe |= {"dataset": "medseg829", "schedule": "s"}
     schedules = {"s": {"epochs": 1, "batch_size": 1, "learning_rate": 0.1, "augment": "lesions"}}
-    with pytest.raises(BadConfig, match=r"`a`: `augment: lesions` .* not for classify; take `mild`"):
+    with pytest.raises(BadConfig, match=r"`a`: `augment: lesions` .* not for classify; take `lungs`"):
         parse({"training": {"a": recipe}, "schedules": schedules}, "here")
     recipe |= {"validation": "none"}
     with pytest.raises(BadConfig, match=r"`validation: none` is for masks"):
