@@ -349,7 +349,7 @@ class Dicom:
         if self.photometric == "MONOCHROME1" and not self._in_hounsfield(frame, intensity):
             # Dark is dense only on the screen: Hounsfield units mean the same whatever the display.
             values = self._top(stored, values) - values
-        if padding.any() and not padding.all():
+        if padding is not None and padding.any() and not padding.all():
             outside = -1024 if self._in_hounsfield(frame, intensity) else values[~padding].min()
             values = np.where(padding, np.asarray(outside, values.dtype), values)
         return _small(values)
@@ -425,11 +425,11 @@ class Dicom:
             raise ValueError("the encoded picture has another size than the header says")
         return pixels
 
-    def _padding(self, stored: np.ndarray) -> np.ndarray:
-        """True where a pixel stands for nothing, shape (rows, columns)."""
+    def _padding(self, stored: np.ndarray) -> np.ndarray | None:
+        """True where a pixel stands for nothing, shape (rows, columns); None if no value is said to."""
         value, limit = self._number("PixelPaddingValue"), self._number("PixelPaddingRangeLimit")
         if value is None or stored.dtype.kind not in "iu":
-            return np.zeros(stored.shape, bool)
+            return None
         ends = [value, value if limit is None else limit]
         if stored.dtype.kind == "u":  # a value that was written as if it were signed
             ends = [end + (1 << 8 * stored.dtype.itemsize) if end < 0 else end for end in ends]
@@ -455,7 +455,7 @@ class Dicom:
         if slope.is_integer() and intercept.is_integer() and stored.dtype.kind in "iu":
             reach = (1 << 8 * stored.dtype.itemsize) * abs(int(slope)) + abs(int(intercept))
             values = stored.astype(np.int32 if reach <= np.iinfo(np.int32).max else np.int64)
-            return values * int(slope) + int(intercept)
+            return (values if slope == 1 else values * int(slope)) + int(intercept)
         return stored.astype(np.float64) * slope + intercept
 
     def _looked_up(self, stored: np.ndarray, table: pydicom.Dataset) -> np.ndarray:

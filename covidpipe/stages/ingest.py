@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 # What a row carries from a reader to the end of ingest, under names that no column has.
 PLAIN = ("patient", "study", "series", "study_date", "instance", "stated_slice_spacing_mm", "views")
 VIEWS = ("whole", "content")
+HANDED_OVER = 8  # files that a worker process is given at a time
 PATHS = ("path", "lung_mask_path", "infection_mask_path")
 SOURCES = {"position_mm": "position", "instance": "instance", "path": "file_order"}  # of a slice_index
 
@@ -176,10 +177,13 @@ def read_rows(task: Task) -> list[dict[str, Any]]:
         ]
 
 
-def _in_time(read: Callable[[Task], list[dict[str, Any]]], task: Task) -> list[dict[str, Any]]:
-    """What `read` says of a file, in a worker process, which ends if that takes too long."""
-    with bounded_time(task.limits.max_seconds):
-        return read(task)
+def _in_time(read: Callable[[Task], list[dict[str, Any]]], tasks: list[Task]) -> list[list[dict[str, Any]]]:
+    """What `read` says of some files, in a worker process, which ends if one of them takes too long."""
+    told = []
+    for task in tasks:
+        with bounded_time(task.limits.max_seconds):
+            told.append(read(task))
+    return told
 
 
 def _where(error: Exception) -> str:
@@ -418,32 +422,34 @@ def _in_parallel(tasks: list[Task]) -> Iterator[list[dict[str, Any]]]:
     are tried again one by one, each in a process of its own; the culprit becomes a row, the others go on.
     """
     workers = max(1, min(available_cores(), len(tasks)))
+    # Handing over a file costs a tenth of reading it; more than a few at a time, and a crash makes many suspects.
+    size = max(1, min(HANDED_OVER, len(tasks) // (4 * workers)))
     done: dict[int, list[dict[str, Any]]] = {}
     told = _Progress(len(tasks))
-    waiting = list(range(len(tasks)))[::-1]
+    waiting = [range(start, min(start + size, len(tasks))) for start in range(0, len(tasks), size)][::-1]
     given = 0
     with told:
         while waiting:
-            suspects: list[int] = []
+            suspects: set[int] = set()
             with _pool(workers, tasks[0].limits) as pool:
-                running: dict[Future, int] = {}
+                running: dict[Future, range] = {}
                 while (waiting or running) and not suspects:
-                    index = -1
+                    handed = range(0)
                     try:
-                        while waiting and len(running) < 4 * workers:
-                            index = waiting.pop()
-                            running[pool.submit(_in_time, read_rows, tasks[index])] = index
+                        while waiting and len(running) < 2 * workers:
+                            handed = waiting.pop()
+                            running[pool.submit(_in_time, read_rows, [tasks[index] for index in handed])] = handed
                         finished, _ = wait(running, return_when=FIRST_COMPLETED)
                         for future in finished:
-                            done[running[future]] = future.result()
+                            done.update(zip(running[future], future.result(), strict=True))
                             del running[future]
-                    except BrokenProcessPool:  # told by a result, or by the next file handed in
-                        suspects = sorted(({*running.values(), index} - {-1}) - set(done))
-                    told.at(len(done))
+                    except BrokenProcessPool:  # told by a result, or by the next files handed in
+                        suspects = {index for some in (*running.values(), handed) for index in some} - set(done)
+                    told.at(given + len(done))
                     while given in done:
                         yield done.pop(given)
                         given += 1
-            for index in suspects:
+            for index in sorted(suspects):
                 done[index] = _read_alone(tasks[index])
     while given in done:
         yield done.pop(given)
@@ -469,7 +475,7 @@ def _read_alone(task: Task) -> list[dict[str, Any]]:
             ) from None
         try:
             began = time.monotonic()
-            return pool.submit(_in_time, read_rows, task).result()
+            return pool.submit(_in_time, read_rows, [task]).result()[0]
         except BrokenProcessPool:
             refusal = BadInput(
                 "unreadable",
