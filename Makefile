@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 ONE_CORE := $(foreach rule,phantoms ingest harmonize wavelet train_model evaluate_model predict,$(rule)=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slurm check check-models check-backends check-authors check-paper check-slurm paper bench fuzz weights intervals docs licenses sbom vulnerabilities lock clean
+.PHONY: help env demo test test-slurm check check-models check-backends check-authors check-paper check-slurm paper bench bench-check fuzz weights intervals docs licenses sbom vulnerabilities lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}'
@@ -89,6 +89,9 @@ paper: env ## both papers' tables and figures, published beside recomputed, on t
 
 bench: env ## how fast, as ratios to plain code, measured in one run; results/bench (10 minutes on an idle machine)
 	@python -m tests.benchmarks
+
+bench-check: ## fail if a ratio that `make bench` measured is more than 20 % below the committed baseline
+	@python -m tests.benchmarks.report check
 
 weights: env ## train the small networks that ship with the package, from the real images (about an hour)
 	@echo "Training config/real_ct.yaml and config/real_cxr.yaml; weights go to covidpipe/weights."
