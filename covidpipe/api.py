@@ -128,7 +128,9 @@ def open_cohort(folder: str | Path) -> Cohort:
 
     place = Path(folder)
     if not infection_in(place).exists():
-        raise BadTable(f"{place}: wanted a folder with infection.parquet, as `covidpipe cohort --out` makes it.")
+        raise BadTable(
+            f"{place}: wanted a folder with infection.parquet, found none. `covidpipe cohort --out` makes one."
+        )
     return Cohort(place)
 
 
@@ -296,7 +298,10 @@ def measure(image: Image, masks: Masks, *, config: Config | str | Path | None = 
     for name in ("lung_mask", "infection_mask"):
         shape = getattr(masks, name).shape
         if shape != image.array.shape:
-            raise UsageError(f"{name}: wanted the image's shape {image.array.shape}, found {shape}.")
+            raise UsageError(
+                f"{name}: wanted the image's shape {image.array.shape}, found {shape}. Give the masks of this "
+                "very image, such as `predict_masks` makes them."
+            )
     return quantify_image(
         masks.infection_mask,
         masks.lung_mask,
@@ -338,7 +343,9 @@ def draw_overlay(
     from covidpipe.report.body import without_writing
 
     if not masks.lung_mask.any():
-        raise UsageError("There is no lung in these masks: nothing to crop the picture to.")
+        raise UsageError(
+            "There is no lung in these masks: nothing to crop the picture to. Wanted: a lung_mask with a lung."
+        )
     grey = overlays.to_grey(image.array, image.intensity, _config(config).harmonize.window_hu)
     grey = without_writing(grey, masks.lung_mask, image.modality or "ct")
     return overlays.overlay(grey, masks.lung_mask, masks.infection_mask, side_px)

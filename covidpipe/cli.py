@@ -415,7 +415,7 @@ def _mapping(given: argparse.Namespace) -> None:
 
 def _check(given: argparse.Namespace) -> None:
     if not given.path.exists():
-        raise CovidpipeError(f"{given.path}: there is no such file or folder.")
+        raise CovidpipeError(f"{given.path}: there is no such file or folder. Give a folder, an archive or an image.")
     from covidpipe.stages.ingest import inspect
 
     rows = inspect(given.path, given.modality)
@@ -454,7 +454,9 @@ def _doctor(given: argparse.Namespace) -> None:
 def _show(given: argparse.Namespace) -> None:
     if given.image is None:
         if given.out is not None or given.json:
-            raise UsageError("--out and --json are for one image: give its image_id, such as in infection.parquet.")
+            raise UsageError(
+                "--out and --json are for one image. Give its image_id, which stands in infection.parquet."
+            )
         from covidpipe.stages import cohort
 
         cohort.show(_load(given))
@@ -668,11 +670,17 @@ def _ingest(given: argparse.Namespace) -> None:
 
 
 def _split(given: argparse.Namespace) -> None:
-    if given.dataset not in DATASETS:
-        raise UsageError(f"No dataset is called `{given.dataset}`. Known: {', '.join(DATASETS)}.")
+    from covidpipe.errors import choose
     from covidpipe.stages import split
 
-    split.run(_load(given), given.dataset, given.images, given.duplicates, given.protocol, given.out)
+    split.run(
+        _load(given),
+        choose(given.dataset, DATASETS, "dataset"),
+        given.images,
+        given.duplicates,
+        given.protocol,
+        given.out,
+    )
 
 
 def _duplicates(given: argparse.Namespace) -> None:
@@ -680,7 +688,7 @@ def _duplicates(given: argparse.Namespace) -> None:
     if not len(names) == len(given.images) == len(given.signatures):
         raise UsageError(
             f"{' and '.join(names)}: wanted {len(names)} tables of images and of signatures, came {len(given.images)} "
-            f"and {len(given.signatures)}."
+            f"and {len(given.signatures)}. Give one of each for every source, in their order."
         )
     from covidpipe.stages import duplicates
 

@@ -50,17 +50,19 @@ def run(config: Config, kind: str, *, out: Path | None, note: Path | None, answe
     """
     if kind == "verdict":
         if answers is None:
-            raise UsageError("preflight verdict wants --answers LOGIN CPU GPU.")
+            raise UsageError(
+                "preflight verdict wants --answers LOGIN CPU GPU. All of it: snakemake --profile slurm preflight."
+            )
         read = {name: _read(file) for name, file in zip(KINDS, answers, strict=True)}
         if read["login"] is None:
-            raise CovidpipeError(f"{answers[0]}: the login node's own answer cannot be read.")
+            raise CovidpipeError(f"{answers[0]}: the login node's own answer cannot be read. Run the preflight again.")
         found = compare(read)
         print(page(found))
         if any(finding.status == "wrong" for _, finding in found):
-            raise CovidpipeError("this cluster is not ready.")
+            raise CovidpipeError("this cluster is not ready. What to change stands above.")
         return
     if out is None:
-        raise UsageError(f"preflight {kind} wants --out.")
+        raise UsageError(f"preflight {kind} wants --out FILE. All of it: snakemake --profile slurm preflight.")
     write_json(out, look(config, kind, None if note is None else _read(note), out))
 
 

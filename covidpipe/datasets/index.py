@@ -29,5 +29,8 @@ def read_index(root: Path, *wanted: str) -> list[dict[str, str]]:
         ) from None
     missing = [column for column in wanted if column not in found]
     if missing:
-        raise BadConfig(f"{path}: wanted columns {', '.join(wanted)}; missing {', '.join(missing)}.")
+        raise BadConfig(
+            f"{path}: wanted columns {', '.join(wanted)}; missing {', '.join(missing)}. `covidpipe datasets` tells "
+            "how the folder of each dataset is laid out."
+        )
     return rows

@@ -69,7 +69,10 @@ def unpack(archive: Path, target: Path, limits: Limits) -> None:
             "give the folder."
         ) from None
     except OSError as error:
-        raise BadConfig(f"{archive}: cannot be unpacked to {target}: {error.strerror or error}.") from None
+        raise BadConfig(
+            f"{archive}: cannot be unpacked to {target}: {error.strerror or error}. Wanted: room there, and the right "
+            "to write; or unpack it yourself and give the folder."
+        ) from None
 
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:

@@ -73,7 +73,7 @@ def read_covariates(path: Path, key: bytes) -> Covariates:
         if not any(row.values()):
             continue
         if not row.get(whose[0]):
-            raise BadConfig(f"{path}, row {number}: no `{whose[0]}` is given.")
+            raise BadConfig(f"{path}, row {number}: no `{whose[0]}` is given. Fill it in, or take the row out.")
         who = row[whose[0]]
         if whose[0].lower() == "patient":
             issuer = next((row[name] for name in header if name.lower() == "issuer"), "")
@@ -82,7 +82,10 @@ def read_covariates(path: Path, key: bytes) -> Covariates:
             who = seal(who, key)
         values = tuple(row.get(name) or None for name in names)
         if found.setdefault(who, values) != values:
-            raise BadConfig(f"{path}, row {number}: its `{whose[0]}` stands in an earlier row with other values.")
+            raise BadConfig(
+                f"{path}, row {number}: its `{whose[0]}` stands in an earlier row with other values. Wanted one "
+                "row each: take one of them out."
+            )
     for place, name in enumerate(names):
         levels = {values[place] for values in found.values()} - {None}
         if len(levels) > LEVELS_AT_MOST:

@@ -90,7 +90,10 @@ def segmentation(slices: Sequence[Slice], number: int) -> highdicom.seg.Segmenta
     for at, one in zip(_places(slices, sources), slices, strict=True):
         planes[at] = np.stack([one.lung, one.infection & one.lung], axis=-1)
     if not planes.any():
-        raise BadInput("no_lung", "No lung was found in any image of the series: there is nothing to be drawn.")
+        raise BadInput(
+            "no_lung",
+            "No lung was found in any image of the series: there is nothing to be drawn, and the series is left out.",
+        )
     method = slices[0].row["method"]
     described = [
         hd.seg.SegmentDescription(
@@ -157,7 +160,10 @@ def report(slices: Sequence[Slice], drawn: Dataset | None, number: int, modality
     method = slices[0].row["method"]
     told = [one for one in slices if one.row["infection_percent"] is not None]
     if not told:
-        raise BadInput("no_lung", "No image of the series has a percentage: there is nothing to report.")
+        raise BadInput(
+            "no_lung",
+            "No image of the series has a percentage: there is nothing to report, and the series is left out.",
+        )
     algorithm = hd.sr.AlgorithmIdentification(
         name=f"covidpipe {method}",
         version=__version__,
@@ -242,9 +248,14 @@ def _sources(slices: Sequence[Slice]) -> list[Dataset]:
             if name not in source:
                 setattr(source, name, None)
     if len(sources) > 1 and any(_frames(source) > 1 for source in sources):
-        raise BadInput("unsupported_format", "A series of several multi-frame files: one file was expected.")
+        raise BadInput(
+            "unsupported_format",
+            "A series of several multi-frame files; one was expected: give each its own SeriesInstanceUID.",
+        )
     if len({one.lung.shape for one in slices}) > 1:
-        raise BadInput("unsupported_format", "A series of images of several sizes: one size was expected.")
+        raise BadInput(
+            "unsupported_format", "A series of images of several sizes; one size was expected: make a series of each."
+        )
     return sources
 
 
@@ -271,7 +282,8 @@ def _told() -> Iterator[None]:
     except (AttributeError, ValueError, TypeError, KeyError, IndexError) as error:
         raise BadInput(
             "unsupported_format",
-            f"The series' headers do not suffice ({error}); complete DICOM images of one series were expected.",
+            f"The series' headers do not suffice ({error}); complete DICOM images of one series were expected: "
+            "export it again.",
         ) from error
 
 

@@ -92,7 +92,7 @@ def _fetched(name: str, wanted: RemoteFile, folder: Path, schemes: Collection[st
             partial.unlink()
             raise BadDownload(
                 f"{name}: what came from {wanted.url} is not what was wanted: {error}. Nothing was kept; it was "
-                "damaged on its way, or published anew."
+                "damaged on its way, or published anew. Run the same command again; if it stays so, take it by hand."
             ) from None
         partial.replace(path)
     sha256 = recorded or file_sha256(path)

@@ -268,7 +268,7 @@ def read_table(path: str | Path, spec: TableSpec) -> pa.Table:
     try:
         check(table, spec)
     except BadTable as error:
-        raise BadTable(f"{path}: {error} (this covidpipe writes schema {SCHEMA_VERSION})") from None
+        raise BadTable(f"{path}: {error} This covidpipe writes schema {SCHEMA_VERSION}: make the table anew.") from None
     return table.cast(spec.schema)
 
 
@@ -295,7 +295,9 @@ def read_pieces(path: str | Path, spec: TableSpec, *, checked: bool = False) -> 
                 check_columns(part.schema(file.schema_arrow, spec), spec)
                 yield from in_order(pieces, spec) if checked else pieces
             except BadTable as error:
-                raise BadTable(f"{part.path}: {error} (this covidpipe writes schema {SCHEMA_VERSION})") from None
+                raise BadTable(
+                    f"{part.path}: {error} This covidpipe writes schema {SCHEMA_VERSION}: make the table anew."
+                ) from None
 
 
 def count_rows(path: str | Path, spec: TableSpec) -> int:
@@ -314,7 +316,7 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
     except FileNotFoundError:
-        raise BadTable(f"{path}: there is no such table.") from None
+        raise BadTable(f"{path}: there is no such table. Run the stage that writes it, or give another path.") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise BadTable(f"{path}: not a whole Parquet file ({error}). Delete it and run again.") from None
 
@@ -357,10 +359,10 @@ def parts(path: str | Path, spec: TableSpec) -> list[Part]:
         told = {name: None if value == NULL_FOLDER else unquote(value) for name, _, value in folders}
         if tuple(told) != spec.partition_by or not spec.partition_by:
             wanted = "/".join(f"{name}=..." for name in spec.partition_by) or "no folder"
-            raise BadTable(f"{file}: wanted files of table `{spec.name}` in {wanted}.")
+            raise BadTable(f"{file}: wanted files of table `{spec.name}` in {wanted}. Take it out of there.")
         found.append(Part(file, told))
     if not found:
-        raise BadTable(f"{path}: wanted a table, found a folder without Parquet files.")
+        raise BadTable(f"{path}: wanted a table, found a folder without Parquet files. Run the stage that writes it.")
     return found
 
 

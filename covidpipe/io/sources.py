@@ -102,14 +102,16 @@ def read_list(path: Path) -> list[ImageRecord]:
     if not {"path", "file"} & set(header):
         if path.suffix.lower() == ".txt":
             return [ImageRecord(line.strip(), frame=None) for line in lines]
-        raise BadConfig(f"{path}: wanted a column `path` or `file`, found {', '.join(header)}.")
+        raise BadConfig(
+            f"{path}: wanted a column `path` or `file`, found {', '.join(header)}. Name it so in the first line."
+        )
     column = "path" if "path" in header else "file"
     records = []
     for number, cells in enumerate(csv.reader(lines[1:]), start=2):
         row = {name: cell.strip() or None for name, cell in zip(header, cells, strict=False)}
         file, modality, index = row.get(column), row.get("modality"), row.get("slice_index")
         if file is None:
-            raise BadConfig(f"{path}, row {number}: no `{column}` is given.")
+            raise BadConfig(f"{path}, row {number}: no `{column}` is given. Fill it in, or take the row out.")
         if modality is not None and modality not in MODALITIES:
             # Not what stands there: in a list whose columns are mixed up it may be a name.
             raise BadConfig(f"{path}, row {number}: an unknown modality; it can be {' or '.join(MODALITIES)}.")

@@ -25,6 +25,7 @@ NEW_INPUT = "new_input"
 # What torchvision calls the weights of a layer, in the order of Keras.
 CONVOLUTION = ("weight",)
 NORMALIZATION = ("weight", "bias", "running_mean", "running_var")
+THIS_NETWORK = "Give the weights of this very network, or leave `file` out for the published ones."
 
 
 def build_pretrained(
@@ -204,17 +205,19 @@ def fill_from_torch(network: keras.Model, state: dict[str, np.ndarray], unused: 
             continue
         prefix = by_layer.get(layer.name)
         if prefix is None:
-            raise BadWeights(f"{where}: it has nothing for layer `{layer.name}` of `{network.name}`.")
+            raise BadWeights(f"{where}: it has nothing for layer `{layer.name}` of `{network.name}`. {THIS_NETWORK}")
         keys = NORMALIZATION if isinstance(layer, keras.layers.BatchNormalization) else CONVOLUTION
         values = []
         for key, has in zip((f"{prefix}.{key}" for key in keys), layer.get_weights(), strict=True):
             if key not in state:
-                raise BadWeights(f"{where}: `{key}` is missing, for layer `{layer.name}` of `{network.name}`.")
+                raise BadWeights(
+                    f"{where}: `{key}` is missing, for layer `{layer.name}` of `{network.name}`. {THIS_NETWORK}"
+                )
             value = _in_keras_order(state[key], layer)
             if value.shape != has.shape:
                 raise BadWeights(
                     f"{where}: `{key}` has the shape {state[key].shape}, which makes {value.shape} here, and layer "
-                    f"`{layer.name}` of `{network.name}` wants {has.shape}."
+                    f"`{layer.name}` of `{network.name}` wants {has.shape}. {THIS_NETWORK}"
                 )
             wanted.add(key)
             values.append(value)
@@ -222,7 +225,8 @@ def fill_from_torch(network: keras.Model, state: dict[str, np.ndarray], unused: 
     ignored = (*unused, *(f"{prefix}.num_batches_tracked" for prefix in prefixes))
     unknown = [key for key in state if key not in wanted and not key.startswith(ignored)]
     if unknown:
-        raise BadWeights(f"{where}: `{network.name}` has no place for {', '.join(f'`{key}`' for key in unknown[:5])}.")
+        listed = ", ".join(f"`{key}`" for key in unknown[:5])
+        raise BadWeights(f"{where}: `{network.name}` has no place for {listed}. {THIS_NETWORK}")
 
 
 def _in_keras_order(value: np.ndarray, layer: keras.layers.Layer) -> np.ndarray:

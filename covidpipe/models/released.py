@@ -14,6 +14,7 @@ PARTS = {
     "Conv2D": ("kernel", "bias"),
     "BatchNormalization": ("gamma", "beta", "mean", "variance"),  # the order of Keras' weights
 }
+AGAIN = "Wanted: the whole archive that Khan et al. released; `covidpipe fetch khan2020` tells where."
 INFECTION_FIRST = ("decoder1_conv1", "decoder1_bn_1")  # their class 0 is COVID-19, ours is class 1
 
 
@@ -46,7 +47,8 @@ def released_cov_raseg(path: str | Path) -> keras.Model:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(
-            f"{path}: a NumPy archive of CoV-RASeg's weights was expected, and it is not readable as one ({error})."
+            f"{path}: a NumPy archive of CoV-RASeg's weights was expected, and it is not readable as one ({error}). "
+            f"{AGAIN}"
         ) from None
     model = cov_raseg((304, 304, 3))
     for layer in model.layers:
@@ -54,14 +56,16 @@ def released_cov_raseg(path: str | Path) -> keras.Model:
         for part in PARTS.get(type(layer).__name__, ()):
             name = f"{layer.name}/{part}"
             if name not in arrays:
-                raise UsageError(f"{path}: `{name}` is missing; the archive holds {', '.join(sorted(arrays)[:5])}, ...")
+                raise UsageError(
+                    f"{path}: `{name}` is missing; the archive holds {', '.join(sorted(arrays)[:5])}, ... {AGAIN}"
+                )
             array = arrays.pop(name)
             weights.append(array[..., ::-1] if layer.name in INFECTION_FIRST else array)
         wanted = [tuple(weight.shape) for weight in layer.weights]
         found = [array.shape for array in weights]
         if found != wanted:
-            raise UsageError(f"{path}: `{layer.name}` has arrays of shapes {found}; CoV-RASeg has {wanted}.")
+            raise UsageError(f"{path}: `{layer.name}` has arrays of shapes {found}; CoV-RASeg has {wanted}. {AGAIN}")
         layer.set_weights(weights)
     if arrays:
-        raise UsageError(f"{path}: no layer of CoV-RASeg takes `{min(arrays)}`.")
+        raise UsageError(f"{path}: no layer of CoV-RASeg takes `{min(arrays)}`. {AGAIN}")
     return model

@@ -116,5 +116,7 @@ def _look(config: Config, cohort: str, image: dict[str, Any]) -> tuple[Look | No
     networks = load_networks(for_few(config), [image["modality"]], wanted)[image["modality"]]
     missing = {"segment_lungs"} - set(networks)
     if missing:
-        raise CovidpipeError(f"{', '.join(missing)}: no network is named for {image['modality']} under `models`.")
+        raise CovidpipeError(
+            f"{', '.join(missing)}: no network is named for {image['modality']} under `models`. Name one there."
+        )
     return look([array], of_modality, networks, config)[0], None

@@ -88,7 +88,7 @@ def _block(rows: pa.Table, root: Path, size: int, window_hu: tuple[float, float]
                 place(root, row["path"]), row["frame"], modality=row["modality"], intensity=row["intensity"]
             )
             if image.array.shape != (row["rows"], row["columns"]):
-                raise BadInput("unreadable", f"Its shape is now {image.array.shape}.")
+                raise BadInput("unreadable", _now(image.array.shape))
         block["image"][n], transform = harmonize(image.array, size, intensity=row["intensity"], window_hu=window_hu)
         transforms.append(transform)
     for name in MASKS:
@@ -97,9 +97,13 @@ def _block(rows: pa.Table, root: Path, size: int, window_hu: tuple[float, float]
                 with _expecting(row, name):
                     mask = read_mask(place(root, path), row["frame"], row["orientation"])
                     if mask.shape != (row["rows"], row["columns"]):
-                        raise BadInput("unreadable", f"Its shape is {mask.shape}.")
+                        raise BadInput("unreadable", _now(mask.shape))
                 block[name][n] = transforms[n].forward_mask(mask)
     return block
+
+
+def _now(shape: tuple[int, ...]) -> str:
+    return f"It has {' x '.join(map(str, shape))} pixels now."
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ def pairs(config: Config) -> list[dict[str, str]]:
     if not found:
         raise BadConfig(
             f"Study `{config.study}`: wanted recipes under `training` that differ only in `protocol` (published and "
-            "grouped), found none."
+            "grouped), found none. config/leakage.yaml shows some."
         )
     return found
 

@@ -57,7 +57,10 @@ def start_from(model: keras.Model, weights: Path) -> list[str]:
         else:
             new.append(layer)
     if len(new) == count:
-        raise CovidpipeError(f"{weights}: no layer of {model.name} has the same name and shape there.")
+        raise CovidpipeError(
+            f"{weights}: no layer of {model.name} has the same name and shape there. "
+            "Let `init_from` name a network of this model and width."
+        )
     log.info("%d of %d layers start from %s; new are: %s", count - len(new), count, weights, ", ".join(new) or "none")
     return new
 

@@ -175,7 +175,7 @@ def test_digits_of_several_images_are_not_enough(study, monkeypatch):
 
 def test_flags_of_one_image_want_one(study, capsys):
     assert cli.main(["show", "--config", str(study.folder / "study.yaml"), "--json"]) == cli.USAGE
-    assert "give its image_id" in capsys.readouterr().err
+    assert "Give its image_id" in capsys.readouterr().err
 
 
 def test_heat_is_drawn_where_it_is_asked_for():

@@ -89,7 +89,7 @@ def test_a_dumped_config_is_the_same_config():
         ),
         ({"schedules": {"s": SCHEDULE["s"] | {"augment": "standart"}}}, r"Did you mean `standard`\?"),
         ({"schedules": {"s": SCHEDULE["s"] | {"gpus": 2}}}, r"batch_size 1 cannot be shared evenly by 2 gpus"),
-        (study(fold=5), r"fold 5 of 5 folds"),
+        (study(fold=5), r"wanted a fold from 0 to 4, found 5"),
         (
             study() | {"models": {"ct": {"classify": "lungs"}}},
             r"models\.ct\.classify: `lungs` is trained to segment_lungs",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
+import re
 
 import pytest
 
 from covidpipe.errors import BadConfig, BadInput, UsageError, choose, did_you_mean
+from covidpipe.provenance import PACKAGE
 from covidpipe.schemas import REASONS
 
 
@@ -28,3 +31,34 @@ def test_a_near_word_is_suggested_and_a_far_one_is_not():
 
 def test_every_reason_is_a_sentence():
     assert all(text[0].isupper() and text.endswith(".") for text in REASONS.values())
+
+
+RAISED = {"CovidpipeError", "UsageError", "BadConfig", "BadInput", "BadTable", "BadWeights", "PatientLeak", "DiskFull"}
+
+
+def messages() -> list[tuple[str, str]]:
+    """Where each error of the package is made, and its message; what is filled in when it is raised stands as `…`."""
+    found = []
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in RAISED and node.args:
+                said = node.args[-1]
+                pieces = said.values if isinstance(said, ast.JoinedStr) else [said]
+                text = "".join(str(p.value) if isinstance(p, ast.Constant) else "…" for p in pieces)
+                if len(text.strip("….")) > 3:  # else it was made elsewhere
+                    found.append((f"{file.relative_to(PACKAGE)}:{node.lineno}", text))
+    return found
+
+
+def test_every_error_says_more_than_what_went_wrong():
+    """As far as a program can tell: there is a second part, which says what was wanted or what would work."""
+    found = messages()
+    assert len(found) > 150
+    alone = [
+        f"{place}: {text}"
+        for place, text in found
+        if len(re.split(r"[.:;?] |, (?:and|but|found|such|came) ", re.sub(r"^[^ ]*…[^ ]*?(, \w+ …)?: ", "", text))) < 2
+    ]
+    assert not alone, "\n".join(alone)
+    unended = [f"{place}: {text}" for place, text in found if text[-1] not in ".?…"]
+    assert not unended, "\n".join(unended)
