@@ -92,13 +92,21 @@ def latency(folder: Path, cluster: Cluster, count: int, minutes: float) -> None:
     }
     columns = "JobID,Submit,Start,End"
     listed = cluster.run("sacct", "-X", "-n", "-P", "-S", "now-1days", "-o", columns, SLURM_TIME_FORMAT="%s").stdout
-    steps = []
+    steps, first = [], wall
     for line in listed.splitlines():
         job, *when = line.split("|")
+        if job in slurm_ids.values():
+            first = min(first, int(when[0]) - started)
         if job in noticed:
             submitted, begun, over = map(int, when)
             steps.append((begun - submitted, over - begun, noticed[job] - over, noticed[job] - submitted))
-    print(f"{count:>7,} jobs: {len(slurm_ids):,} submitted and {len(steps):,} done in {wall:.0f} s")
+    print(
+        f"{count:>7,} jobs: the first sent after {first:.0f} s; after {wall:.0f} s {len(slurm_ids):,} were sent, ",
+        end="",
+    )
+    print(f"{len(steps):,} over")
+    if not steps:
+        return
     for name, values in zip(("queue", "node", "notice", "in all"), zip(*steps, strict=True), strict=True):
         middle, most = statistics.median(values), sorted(values)[int(0.9 * (len(values) - 1))]
         print(f"{'':>7} {name}: {middle:.0f} s in the median, 90 % within {most:.0f} s", flush=True)

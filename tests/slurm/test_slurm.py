@@ -215,7 +215,7 @@ def test_what_the_cluster_cannot_give_is_told(cluster, segmented):
 
 def test_a_preempted_training_goes_on_from_its_last_epoch(cluster, tmp_path):
     """Stopped by SIGTERM, as before a time limit, and then queued again by SLURM, as in a preemption."""
-    epochs = 60
+    epochs = 30
     study = Study(tmp_path / "study", cluster.environment)
     squares = Squares(study.folder, recipe={"model": "unet", "width": 0.125}, schedule={"epochs": epochs})
     config = squares.config.model_copy(update={"results": "results"})
