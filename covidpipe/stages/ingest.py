@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -25,6 +25,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 
 from covidpipe.config import Config, Limits, Source
 from covidpipe.duplicates import views
@@ -42,9 +43,14 @@ from covidpipe.sealed import seal
 
 log = logging.getLogger(__name__)
 
+Row = MutableMapping[str, Any]
+
 # What a row carries from a reader to the end of ingest, under names that no column has.
 PLAIN = ("patient", "study", "series", "study_date", "instance", "stated_slice_spacing_mm", "views")
+ENTRIES = (*IMAGES.names, *(name for name in PLAIN if name not in IMAGES.names))
+PLACES = {name: place for place, name in enumerate(ENTRIES)}
 VIEWS = ("whole", "content")
+PIECE = 2**14  # rows that are plain Python once more on their way to the table
 HANDED_OVER = 8  # files that a worker process is given at a time
 PATHS = ("path", "lung_mask_path", "infection_mask_path")
 SOURCES = {"position_mm": "position", "instance": "instance", "path": "file_order"}  # of a slice_index
@@ -73,11 +79,11 @@ def run(config: Config, name: str, out: Path) -> None:
         source = source.model_copy(update={"modality": DATASETS[source.dataset].modality})
     rows = _read(root, records, source, config.limits, sign=source.dataset is not None)
     write_table(out.parent / "signatures.parquet", [view for row in rows for view in _signatures(row)], SIGNATURES)
-    key = id_key()
-    table = write_table(out, [_sealed(_public(row, key), key) for row in rows], IMAGES)
     reasons = Counter(row["reason"] or "accepted" for row in rows)
+    digest = _digest(row["source_sha256"] or "" for row in rows)
+    table = write_table(out, _table(rows, id_key()), IMAGES)
     seconds = time.time() - started
-    log.info("%s: %d images in %.1f s (%.0f/s): %s", name, len(rows), seconds, len(rows) / seconds, dict(reasons))
+    log.info("%s: %d images in %.1f s (%.0f/s): %s", name, len(table), seconds, len(table) / seconds, dict(reasons))
     write_json(
         out.parent / "run.json",
         run_record(
@@ -89,7 +95,7 @@ def run(config: Config, name: str, out: Path) -> None:
             limits=config.limits.model_dump(),
             rows=table.num_rows,
             counts=dict(sorted(reasons.items())),
-            sources_sha256=_digest(row["source_sha256"] or "" for row in rows),
+            sources_sha256=digest,
         ),
     )
 
@@ -130,20 +136,42 @@ def ingest(root: Path, records: list[ImageRecord], source: Source, limits: Limit
     return [_public(row, key) for row in _read(root, records, source, limits, sign=False)]
 
 
-def _read(
-    root: Path, records: list[ImageRecord], source: Source, limits: Limits, *, sign: bool
-) -> list[dict[str, Any]]:
+def _read(root: Path, records: list[ImageRecord], source: Source, limits: Limits, *, sign: bool) -> list[Row]:
     """Rows as they are within ingest, with thumbnails if they are to be signed."""
     tasks = [
         Task(root, record, record.modality or source.modality, record.intensity or source.intensity, limits, sign)
         for record in sorted(records, key=lambda record: (record.path, record.frame or 0))
     ]
-    rows = [row for rows in _in_parallel(tasks) for row in rows]
+    rows: list[Row] = [_Kept(row) for rows in _in_parallel(tasks) for row in rows]
     _identify(rows, id_key())
     _place(rows)
     _count_days(rows)
     _flag_copies(rows)
     return rows
+
+
+class _Kept(MutableMapping[str, Any]):
+    """A row's entries in a list: a dict of as many takes five times the memory, and there may be millions."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, row: dict[str, Any]):
+        self._entries = [row[name] for name in ENTRIES]
+
+    def __getitem__(self, name: str) -> Any:
+        return self._entries[PLACES[name]]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._entries[PLACES[name]] = value
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("a row has all its entries, always")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(ENTRIES)
+
+    def __len__(self) -> int:
+        return len(ENTRIES)
 
 
 @dataclass(frozen=True)
@@ -318,7 +346,7 @@ def _views(image: Image) -> list[bytes]:
     return [thumbnail.tobytes() for thumbnail in views(image.array, image.intensity)]
 
 
-def _signatures(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _signatures(row: Row) -> Iterator[dict[str, Any]]:
     """Rows of SIGNATURES."""
     for name, thumbnail in zip(VIEWS, row["views"] or (), strict=False):
         yield {"image_id": row["image_id"], "view": name, "thumbnail": thumbnail}
@@ -328,7 +356,7 @@ def _digest(words: Iterator[str]) -> str:
     return hashlib.sha256("\n".join(sorted(words)).encode()).hexdigest()
 
 
-def _identify(rows: list[dict[str, Any]], key: bytes) -> None:
+def _identify(rows: list[Row], key: bytes) -> None:
     """Give every row its image_id: it depends on the bytes, not on where the folder lies."""
     copies: Counter[tuple[str, int]] = Counter()
     for row in rows:
@@ -339,12 +367,12 @@ def _identify(rows: list[dict[str, Any]], key: bytes) -> None:
         row["image_id"] = hashlib.sha256(f"{content}:{row['frame']}:{copy}".encode()).hexdigest()[:16]
 
 
-def _place(rows: list[dict[str, Any]]) -> None:
+def _place(rows: list[Row]) -> None:
     """Give the images of a series their place: by position, else by the file's count, else in the order of the files.
 
     A list or a dataset goes before all three. Positions become those above the lowest image of the series.
     """
-    series: defaultdict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    series: defaultdict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         if row["slice_index"] is not None:
             row["slice_index_source"] = "list"
@@ -379,7 +407,7 @@ def _sortable(clue: float | str) -> Any:
     return [(word.isdigit(), int(word) if word.isdigit() else 0, word) for word in re.split(r"([0-9]+)", clue)]
 
 
-def _count_days(rows: list[dict[str, Any]]) -> None:
+def _count_days(rows: list[Row]) -> None:
     """Give every study its days since the first one of its patient: of the dates nothing else leaves ingest."""
     days: dict[tuple[Any, Any], Any] = {}  # the first date of each study of each patient
     for row in rows:
@@ -394,20 +422,30 @@ def _count_days(rows: list[dict[str, Any]]) -> None:
         row["study_day"] = None if day is None else (day - first[row["patient"]]).days
 
 
-def _flag_copies(rows: list[dict[str, Any]]) -> None:
+def _flag_copies(rows: list[Row]) -> None:
     times = Counter(row["pixel_sha256"] for row in rows if row["accepted"])
     for row in rows:
         if times[row["pixel_sha256"]] > 1:
             row["warnings"] = sorted({*row["warnings"], "duplicate"})
 
 
-def _public(row: dict[str, Any], key: bytes) -> dict[str, Any]:
+def _public(row: Row, key: bytes) -> dict[str, Any]:
     """The row as it is written: identifiers as keyed hashes, nothing else of the header."""
     patient = row["patient"]
     row["patient_id"] = keyed_hash("patient", *patient, key=key) if patient else None
     for kind in ("study", "series"):
         row[f"{kind}_id"] = keyed_hash(kind, row[kind], key=key) if row[kind] else None
     return {name: row[name] for name in IMAGES.names}
+
+
+def _table(rows: list[Row], key: bytes) -> pa.Table:
+    """The rows as they are written; each is given up once it is taken, as millions of them twice do not fit."""
+    rows.reverse()
+    pieces = [IMAGES.schema.empty_table()]
+    while rows:
+        some = [_sealed(_public(rows.pop(), key), key) for _ in range(min(PIECE, len(rows)))]
+        pieces.append(pa.Table.from_pylist(some, schema=IMAGES.schema))
+    return pa.concat_tables(pieces)
 
 
 def _sealed(row: dict[str, Any], key: bytes) -> dict[str, Any]:
