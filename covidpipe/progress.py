@@ -30,6 +30,8 @@ class Rate:
         What is counted, in the plural.
     clock : callable
         Seconds.
+    before : int
+        So many were done before the clock began: they count, but tell nothing of the rate.
 
     Examples
     --------
@@ -39,30 +41,31 @@ class Rate:
     '96 of 512 images, 1.6 a second, about 4 min left'
     """
 
-    def __init__(self, total: int, unit: str, clock: Callable[[], float] = time.monotonic):
-        self.total, self.unit, self.clock = total, unit, clock
+    def __init__(self, total: int, unit: str, clock: Callable[[], float] = time.monotonic, before: int = 0):
+        self.total, self.unit, self.clock, self.before = total, unit, clock, before
         self.started = clock()
 
     def told(self, done: int) -> str:
         """In words, after `done` of them."""
         seconds = self.clock() - self.started
         words = f"{done:,} of {self.total:,} {self.unit}"
-        if done == 0 or seconds <= 0:
+        since = done - self.before
+        if since <= 0 or seconds <= 0:
             return words
-        left = seconds / done * (self.total - done)
-        return f"{words}, {per(done / seconds)}" + (f", about {duration(left)} left" if done < self.total else "")
+        left = seconds / since * (self.total - done)
+        return f"{words}, {per(since / seconds)}" + (f", about {duration(left)} left" if done < self.total else "")
 
 
 def per(rate: float) -> str:
     """A rate in the unit in which it is at least 1, or in hours.
 
     >>> per(3.21), per(0.2), per(0.001)
-    ('3.2 a second', '12.0 a minute', '3.6 a hour')
+    ('3.2 a second', '12.0 a minute', '3.6 an hour')
     """
     for seconds, unit in ((1, "second"), (60, "minute")):
         if rate * seconds >= 1:
             return f"{rate * seconds:,.1f} a {unit}"
-    return f"{rate * 3600:,.1f} a hour"
+    return f"{rate * 3600:,.1f} an hour"
 
 
 def duration(seconds: float) -> str:

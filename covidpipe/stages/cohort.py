@@ -172,17 +172,21 @@ class Pulse(threading.Thread):
         self.live = sys.stdout.isatty()
         self.lock = threading.Lock()
         self.rate: Rate | None = None
-        self.done, self.before = 0, 0
+        self.done = 0
 
     def jobs(self, done: int, total: int) -> None:
         """So many jobs are done; the total grows once it is known how many shards there are."""
-        if self.rate is None or self.rate.total != total - self.before:
-            self.before, self.rate = done, Rate(total - done, "jobs")
-        self.done = done - self.before
+        if self.rate is None or self.rate.total != total:
+            self.rate = Rate(total, "jobs", before=done)
+        self.done = done
 
     def line(self) -> str:
         """Jobs and, if one of them tells it, images."""
-        told = [self.rate.told(self.done)] if self.rate is not None and 0 < self.done < self.rate.total else []
+        told = (
+            [self.rate.told(self.done)]
+            if self.rate is not None and self.rate.before < self.done < self.rate.total
+            else []
+        )
         return "; ".join([*filter(None, [self._images()]), *told])
 
     def _images(self) -> str:

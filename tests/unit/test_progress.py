@@ -65,9 +65,9 @@ def test_a_run_tells_its_jobs_and_the_images_of_the_newest(tmp_path):
     assert pulse.line() == ""  # nothing tells yet how long the rest takes
     pulse.jobs(3, 9)  # the shards are known now: what was done before tells nothing of their rate
     pulse.jobs(5, 9)
-    assert pulse.line().startswith("2 of 6 jobs, ") and pulse.line().endswith(" left")
+    assert pulse.line().startswith("5 of 9 jobs, ") and pulse.line().endswith(" left")
 
 
-@pytest.mark.parametrize(("rate", "told"), [(1, "1.0 a second"), (0.5, "30.0 a minute"), (1 / 120, "30.0 a hour")])
+@pytest.mark.parametrize(("rate", "told"), [(1, "1.0 a second"), (0.5, "30.0 a minute"), (1 / 120, "30.0 an hour")])
 def test_a_rate_is_told_in_a_unit_that_one_can_imagine(rate, told):
     assert progress.per(rate) == told

@@ -11,7 +11,13 @@ rule evaluate_model:
         images=RESULTS / "metrics" / MODEL_PATH / "images.parquet",
         summary=RESULTS / "metrics" / MODEL_PATH / "summary.parquet",
         reliability=RESULTS / "metrics" / MODEL_PATH / "reliability.parquet",
-        card=RESULTS / "metrics" / MODEL_PATH / "card.md",
+        card=report(
+            RESULTS / "metrics" / MODEL_PATH / "card.md",
+            caption="../report/model.rst",
+            category="Networks",
+            subcategory="Model cards",
+            labels={"dataset": "{dataset}", "task": "{task}", "model": "{model}"},
+        ),
     log:
         log_of("evaluate", MODEL_PATH),
     benchmark:

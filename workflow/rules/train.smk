@@ -16,11 +16,7 @@ rule train_model:
         model=RESULTS / "models" / MODEL_PATH / "model.keras",
         history=RESULTS / "models" / MODEL_PATH / "history.parquet",
         run=RESULTS / "models" / MODEL_PATH / "run.json",
-        card=report(
-            RESULTS / "models" / MODEL_PATH / "card.md",
-            caption="../report/model.rst",
-            category="Networks",
-        ),
+        card=RESULTS / "models" / MODEL_PATH / "card.md",
     log:
         log_of("train", MODEL_PATH),
     benchmark:
