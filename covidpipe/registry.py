@@ -382,7 +382,7 @@ AUGMENTATIONS: dict[str, str] = {
     "intensity": "contrast, brightness, gamma, CLAHE, blur, noise, coarser grey levels, JPEG",
     "standard": "both",
     "strong": "both, in wider ranges, and tone curves",
-    "lungs": "for lung views: as strong, and the grey levels put back to their places",
+    "lungs": "for lung views: shapes, CLAHE, noise and the like; the grey levels are then put back to their places",
     "lesions": "as lungs, and lesions carried from one patient's lungs to another's; for segment_infection",
 }
 

@@ -79,8 +79,23 @@ PRESETS: dict[str, Preset] = {
         jpeg=0.3,
     ),
 }
-PRESETS["lungs"] = replace(PRESETS["strong"], level=True)
-PRESETS["lesions"] = replace(PRESETS["lungs"], transplant=0.4)
+# No tone curves and little gamma: they would turn the haze of a healthy lung into infection and leave its truth.
+PRESETS["lungs"] = Preset(
+    degrees=15.0,
+    zoom=0.2,
+    shift=0.08,
+    shear=0.08,
+    gamma=0.2,
+    contrast=(0.6, 1.2),
+    brightness=0.1,
+    clahe=0.25,
+    blur=0.3,
+    noise=0.5,
+    coarse=0.1,
+    jpeg=0.2,
+    level=True,
+)
+PRESETS["lesions"] = replace(PRESETS["lungs"], transplant=0.25)
 
 TRANSPLANT_RIM_PX = 2  # of the lung around a lesion, carried with it
 TRANSPLANT_BLUR_PX = 1.0  # of its seam

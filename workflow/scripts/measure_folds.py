@@ -1,0 +1,101 @@
+"""Gather the test parts of all folds of the networks that ship, every patient tested once; write the figures' page.
+
+Run from the project's root: ``python workflow/scripts/measure_folds.py`` (seconds), once the networks of
+config/weights.yaml are trained and evaluated (``snakemake evaluate --configfile config/weights.yaml``). NAME_K is
+fold K of the network NAME. Folds that are missing are named in the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from measure_threshold import written
+
+from covidpipe import paths
+from covidpipe.config import Config, Recipe, load
+from covidpipe.io.files import read_frame
+from covidpipe.io.readable import markdown_table
+from covidpipe.metrics.summary import MEASURES, Part, Row, mask_rows, percent_rows
+from covidpipe.schemas import METRICS_IMAGES
+
+DOCUMENT = Path("docs/weights.md")
+SHOWN = {
+    "pooled_dice": "Dice of all pixels",
+    "mean_dice_where_present": "mean Dice of an image",
+    "infection_percent_mean_absolute_error": "mean absolute error, points",
+    "infection_percent_bias": "bias, points",
+    "infection_percent_concordance": "concordance (CCC)",
+    "infection_percent_mean_where_absent": "mean percentage of lesion-free slices",
+}
+PERCENTS = ["infection_percent", "true_infection_percent"]
+
+
+def main() -> None:
+    """Write the table of the page."""
+    given = argparse.ArgumentParser(description="What the networks that ship do in patients they never saw.")
+    given.add_argument("--config", type=Path, default=Path("config/weights.yaml"))
+    given.add_argument("--document", type=Path, default=DOCUMENT)
+    options = given.parse_args()
+    config = load([options.config])
+    table, told = [], []
+    for name, recipes in families(config).items():
+        there = {key: one for key, one in recipes.items() if (paths.metrics(config, one) / "images.parquet").exists()}
+        lacking = sorted(set(recipes) - set(there))
+        if lacking:
+            told.append(f"Not there yet: {', '.join(lacking)}.")
+        if there:
+            table += [line(name, len(there), row) for row in gathered(config, there) if row["measure"] in SHOWN]
+    columns = ("network", "folds", "measure", "value", "95 % interval", "patients")
+    text = markdown_table(columns, table) + "".join(f"\n{sentence}\n" for sentence in told)
+    options.document.write_text(written(options.document.read_text(), {"folds": text}))
+
+
+def families(config: Config) -> dict[str, dict[str, Recipe]]:
+    """The segmenters of a study, folds of one network together: first name of the family, then of the recipe.
+
+    Raises
+    ------
+    SystemExit
+        Two of a family differ in more than the fold.
+    """
+    found: dict[str, dict[str, Recipe]] = {}
+    for name, recipe in config.training.items():
+        if recipe.task != "classify":
+            found.setdefault(re.sub(r"_\d+$", "", name), {})[name] = recipe
+    for family, recipes in found.items():
+        if len({recipe.model_copy(update={"fold": 0}).model_dump_json() for recipe in recipes.values()}) > 1:
+            raise SystemExit(f"{family}: wanted recipes that differ in their fold alone, found {', '.join(recipes)}.")
+    return found
+
+
+def gathered(config: Config, recipes: dict[str, Recipe]) -> Iterator[Row]:
+    """Every measure over the test parts of several folds, as `covidpipe evaluate` gives it for one."""
+    tables = []
+    for recipe in recipes.values():
+        rows = read_frame(paths.metrics(config, recipe) / "images.parquet", METRICS_IMAGES)
+        tables.append(rows.pivot(index=["patient_id", "image_id"], columns="measure", values="value").reset_index())
+    images = pd.concat(tables, ignore_index=True)
+    if images["image_id"].duplicated().any():
+        raise SystemExit("An image is in the test parts of two folds: the split has changed between trainings.")
+    part = Part(images["patient_id"].to_numpy(str), config.seed)
+    scores = images.reindex(columns=list(MEASURES))
+    yield from mask_rows(part, scores)
+    if set(PERCENTS) <= set(images):
+        present = (scores["true_positive_px"] + scores["false_negative_px"] > 0).to_numpy(bool)
+        yield from percent_rows(part, images[PERCENTS].to_numpy(float), present)
+
+
+def line(name: str, folds: int, row: Row) -> list[Any]:
+    """A row of the page's table."""
+    interval = None if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
+    value = None if row["value"] is None else f"{row['value']:.3f}"
+    return [f"`{name}`", folds, SHOWN[row["measure"]], value, interval, row["patients"]]
+
+
+if __name__ == "__main__":
+    main()
