@@ -14,7 +14,7 @@ import pandas as pd
 from covidpipe.config import Recipe
 from covidpipe.errors import BadConfig
 from covidpipe.io.flat import FlatImages
-from covidpipe.registry import PARTS, TRUTH_OF_TASK
+from covidpipe.registry import PARTS, REGIMES, TRUTH_OF_TASK
 from covidpipe.splits import check_no_leak, parts
 
 
@@ -50,6 +50,8 @@ def labelled_parts(index: pd.DataFrame, split: pd.DataFrame, recipe: Recipe, fol
     """
     truth = TRUTH_OF_TASK[recipe.task]
     known = index["label"].notna() if truth == "label" else index[f"has_{truth}"]
+    if REGIMES[recipe.task][recipe.regime].input == "lung_view":
+        known &= index["has_lung_mask"]  # the view of no lung is blank, whatever its label
     rows = index[known.to_numpy(bool)].merge(split, on="image_id", validate="one_to_one")
     rows["part"] = parts(rows["fold"].to_numpy(int), recipe.fold, folds, recipe.validation)
     if recipe.protocol == "grouped":
