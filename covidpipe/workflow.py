@@ -252,20 +252,36 @@ def infection_table(config: Config, cohort: str, images: str | Path) -> Path:
 
 def listing(root: Path) -> str:
     """Hash of the names, sizes and times of the files below `root`: moves when images come, go or change."""
-    found = []
-    todo = [root] if root.exists() else []
+    found: list[tuple[str, int, int]] = []
+    if root.exists() and not root.is_dir():
+        stat = root.lstat()
+        found.append((".", stat.st_size, stat.st_mtime_ns))
+    todo = [str(root)] if root.is_dir() else []
+    prefix = len(str(root)) + 1
     entered: set[tuple[int, int]] = set()  # folders that link to each other would be walked for ever
     while todo:
-        path = todo.pop()
+        folder = todo.pop()
         with contextlib.suppress(OSError):  # gone, or not ours to read, since it was listed: ingest tells
-            stat = path.stat() if path.is_dir() else path.lstat()
-            if not path.is_dir():
-                found.append((str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns))
-            elif (stat.st_dev, stat.st_ino) not in entered:
-                entered.add((stat.st_dev, stat.st_ino))
-                with os.scandir(path) as entries:
-                    todo.extend(Path(entry.path) for entry in entries if not entry.name.startswith("."))
-    return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()[:16]
+            stat = Path(folder).stat()
+            if (stat.st_dev, stat.st_ino) in entered:
+                continue
+            entered.add((stat.st_dev, stat.st_ino))
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    with contextlib.suppress(OSError):
+                        if entry.name.startswith("."):
+                            continue
+                        if entry.is_dir():
+                            todo.append(entry.path)
+                        else:  # asked of the entry, not of a Path: a fifth of the time for a million files
+                            stat = entry.stat(follow_symlinks=False)
+                            found.append((entry.path[prefix:], stat.st_size, stat.st_mtime_ns))
+    found.sort()
+    digest = hashlib.sha256()
+    for number, file in enumerate(found):
+        digest.update(f"{', ' if number else '['}{file!r}".encode())
+    digest.update(b"]" if found else b"[]")
+    return digest.hexdigest()[:16]
 
 
 def code(config: Config, stage: str, given: Mapping[str, str]) -> str:
