@@ -282,6 +282,15 @@ def test_parts_hold_the_images_with_a_truth():
     }
 
 
+def test_without_validation_patients_their_fold_is_trained_on_and_a_lung_view_needs_a_lung():
+    index, split = split_of(list("aabbccd"), [0, 0, 1, 1, 2, 2, 2])
+    rows = labelled_parts(index, split, RECIPE.model_copy(update={"validation": "none"}), 3)
+    assert list(rows["train"]["image_id"]) == ["i2", "i3", "i4", "i5"] and rows["validation"].empty
+    seen = RECIPE.model_copy(update={"task": "classify", "regime": "lung_view"})
+    rows = labelled_parts(index.assign(label=True), split, seen, 3)
+    assert "i6" not in set(rows["train"]["image_id"]), "it has a label and no lung"
+
+
 def test_a_patient_in_two_parts_is_refused_by_name():
     index, split = split_of(list("aabbbcc"), [0, 0, 1, 1, 2, 2, 2])
     with pytest.raises(PatientLeak, match="b"):

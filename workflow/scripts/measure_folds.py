@@ -21,7 +21,7 @@ from covidpipe.config import Config, Recipe, load
 from covidpipe.io.files import read_frame
 from covidpipe.io.readable import markdown_table
 from covidpipe.metrics.summary import MEASURES, Part, Row, mask_rows, percent_rows
-from covidpipe.schemas import METRICS_IMAGES
+from covidpipe.schemas import METRICS_IMAGES, SPLIT
 
 DOCUMENT = Path("docs/weights.md")
 SHOWN = {
@@ -41,7 +41,7 @@ def main() -> None:
     given.add_argument("--config", type=Path, default=Path("config/weights.yaml"))
     given.add_argument("--document", type=Path, default=DOCUMENT)
     options = given.parse_args()
-    config = load([options.config])
+    config = load(options.config)
     table, told = [], []
     for name, recipes in families(config).items():
         there = {key: one for key, one in recipes.items() if (paths.metrics(config, one) / "images.parquet").exists()}
@@ -78,11 +78,13 @@ def gathered(config: Config, recipes: dict[str, Recipe]) -> Iterator[Row]:
     tables = []
     for recipe in recipes.values():
         rows = read_frame(paths.metrics(config, recipe) / "images.parquet", METRICS_IMAGES)
-        tables.append(rows.pivot(index=["patient_id", "image_id"], columns="measure", values="value").reset_index())
+        groups = read_frame(paths.split(config, recipe.dataset, recipe.protocol), SPLIT)[["image_id", "group"]]
+        wide = rows.pivot(index="image_id", columns="measure", values="value").reset_index()
+        tables.append(wide.merge(groups, on="image_id", validate="one_to_one"))
     images = pd.concat(tables, ignore_index=True)
     if images["image_id"].duplicated().any():
         raise SystemExit("An image is in the test parts of two folds: the split has changed between trainings.")
-    part = Part(images["patient_id"].to_numpy(str), config.seed)
+    part = Part(images["group"].to_numpy(str), config.seed)
     scores = images.reindex(columns=list(MEASURES))
     yield from mask_rows(part, scores)
     if set(PERCENTS) <= set(images):

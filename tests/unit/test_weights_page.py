@@ -1,0 +1,70 @@
+"""docs/weights.md: the folds of one network gathered, every patient once."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from covidpipe import paths
+from covidpipe.config import Config, load
+from covidpipe.io.files import write_table
+from covidpipe.schemas import METRICS_IMAGES, SPLIT
+
+ROOT = Path(__file__).parents[2]
+PIXELS = ("true_positive_px", "false_positive_px", "true_negative_px", "false_negative_px")
+
+
+@pytest.fixture(scope="module")
+def script():
+    folder = ROOT / "workflow" / "scripts"
+    spec = importlib.util.spec_from_file_location("measure_folds", folder / "measure_folds.py")
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        patch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        yield module
+
+
+def test_the_networks_that_ship_come_in_five_folds(script):
+    found = script.families(load(ROOT / "config" / "weights.yaml"))
+    folds = {name: sorted(recipe.fold for recipe in recipes.values()) for name, recipes in found.items()}
+    assert folds == {"ct_lungs": [0, 1, 2, 3, 4], "ct_infection": [0, 1, 2, 3, 4]}
+
+
+def study(folder: Path, **second) -> Config:
+    recipe = {"task": "segment_infection", "dataset": "medseg829", "model": "compact_unet", "regime": "lung_view"}
+    recipe |= {"image_size": 64, "fold": 0}
+    return Config.model_validate(
+        {"results": str(folder), "folds": 2, "training": {"net": recipe, "net_1": recipe | {"fold": 1} | second}}
+    )
+
+
+def test_folds_of_one_network_differ_in_nothing_else(script, tmp_path):
+    with pytest.raises(SystemExit, match="net: wanted recipes that differ in their fold alone, found net, net_1"):
+        script.families(study(tmp_path, width=0.5))
+
+
+def test_pixels_of_all_folds_are_pooled_and_a_group_is_one_patient(script, tmp_path):
+    config = study(tmp_path)
+    counts = {"a": (10, 0, 80, 10), "b": (0, 10, 90, 0), "c": (30, 10, 50, 10)}
+    percents = {"a": (10.0, 20.0), "b": (10.0, 0.0), "c": (40.0, 40.0)}
+    folds = {"a": ("p", 0), "b": ("p", 0), "c": ("q", 1)}
+    split = [{"image_id": i, "group": g, "fold": f, "protocol": "grouped"} for i, (g, f) in folds.items()]
+    write_table(paths.split(config, "medseg829", "grouped"), split, SPLIT)
+    for number, recipe in enumerate(config.training.values()):
+        rows = []
+        for image in (i for i, (_, fold) in folds.items() if fold == number):
+            values = dict(zip(PIXELS, counts[image], strict=True))
+            values |= dict(zip(("infection_percent", "true_infection_percent"), percents[image], strict=True))
+            rows += [{"image_id": image, "patient_id": image, "measure": m, "value": v} for m, v in values.items()]
+        write_table(paths.metrics(config, recipe) / "images.parquet", rows, METRICS_IMAGES)
+    found = {row["measure"]: row for row in script.gathered(config, dict(config.training))}
+    assert found["pooled_dice"]["value"] == pytest.approx(2 * 40 / (2 * 40 + 20 + 20))
+    assert found["pooled_dice"]["patients"] == 2
+    assert found["infection_percent_mean_absolute_error"]["value"] == pytest.approx(20 / 3)
+    assert found["infection_percent_mean_where_absent"]["value"] == 10
+    assert script.line("net", 2, found["pooled_dice"])[:4] == ["`net`", 2, "Dice of all pixels", "0.667"]
