@@ -1,7 +1,7 @@
 """Networks against the plainest Keras code that computes the same: answering, and a step of training.
 
 ``python -m tests.benchmarks.models [MODEL...]``. A quarter of the channels where a network has that option, four images
-of at most 160 x 160, so that a laptop ends in minutes. Plain is:
+of at most 96 x 96, so that a laptop ends in minutes. Plain is:
 
 * unpooling: ``max_pool_with_argmax`` and a scatter, as most SegNets for TensorFlow are written;
 * recurrent convolutions: the forward kernel applied again at each time step, as the equation reads;
@@ -106,7 +106,7 @@ def compare(name: str, with_itself: bool = False) -> list[Ratio]:
     """Ratios of answering and of a step of training; `with_itself`: of the network to a copy of it."""
     spec = MODELS[name]
     width = 0.25 if spec.scalable else 1.0
-    side = min(spec.image_shape[0], 160)
+    side = min(spec.image_shape[0], 96)
     shape = (side, side, spec.image_shape[2])
     ours = models.build(name, shape, width=width)
     other = keras.models.clone_model(ours) if with_itself else plain(name, shape, width)
