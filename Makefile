@@ -41,11 +41,11 @@ test: env ## the test suite (under 5 minutes); real images are read where they a
 	@echo "Running the tests (real images: COVIDPIPE_DATA or ../shared/data) ..."
 	@python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations=5
 
-test-slurm: env ## the workflow on a real SLURM of its own, faults included (under 12 minutes; as root, with Debian's SLURM)
+test-slurm: env ## the workflow on a real SLURM of its own, faults included (12 to 20 minutes; as root, with Debian's SLURM)
 	@echo "Running the tests on SLURM (skipped, with the reason, where there is none) ..."
 	@python -m pytest tests/slurm -m 'slurm and not full_size' -rs --durations=5
 
-check-slurm: env ## the demo by the literal `snakemake --profile slurm`, on such a SLURM (15 minutes)
+check-slurm: env ## the demo by the literal `snakemake --profile slurm`, on such a SLURM (about 20 minutes)
 	@python -m pytest tests/slurm -m 'slurm and full_size' -rs
 
 check: env ## what CI runs before the tests: ruff, snakefmt, lint, mypy, the site, dry runs of all configs
@@ -66,7 +66,7 @@ check: env ## what CI runs before the tests: ruff, snakefmt, lint, mypy, the sit
 check-models: env ## what every network owes, and ImageNet weights: the deep ones that `make test` leaves out (5 minutes)
 	@python -m pytest -m full_size $(patsubst %,tests/unit/test_%.py,every_model models pretrained torchvision_nets openvino) --numprocesses auto
 
-check-backends: env ## every network on TensorFlow, JAX and PyTorch: the same answers (installs PyTorch; 10 minutes)
+check-backends: env ## every network on TensorFlow, JAX and PyTorch: the same answers (installs PyTorch; 12 minutes)
 	@python -c 'import torch' 2> /dev/null || python -m pip install --quiet --disable-pip-version-check --requirement envs/torch.txt
 	@python -m pytest -m full_size tests/backends
 
