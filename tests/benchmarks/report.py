@@ -50,7 +50,7 @@ def page(ratios: pd.DataFrame) -> str:
         for row in rows.itertuples():
             goal = GOALS.get(row.what)
             told = "" if goal is None else f"{goal:g}: {'reached' if row.speedup >= goal else 'not reached'}"
-            lines.append(f"| {row.what} | {row.speedup:.2f} ({row.low:.2f} to {row.high:.2f}) | {row.n} | {told} |")
+            lines.append(f"| {row.what} | {row.speedup:.3g} ({row.low:.3g} to {row.high:.3g}) | {row.n} | {told} |")
         lines.append("")
     return "\n".join(lines)
 

@@ -42,8 +42,8 @@ def test_the_page_holds_every_ratio_and_its_goal(places):
     write(24.9, 0.5)
     assert main("page", *where) == 0
     page = where[2].read_text()
-    assert "| wavelet paper_haar / PyWavelets | 24.90 (1.00 to 40.00) | 5 | 25: not reached |" in page
-    assert "| write | 0.50 (1.00 to 40.00) | 5 |  |" in page
+    assert "| wavelet paper_haar / PyWavelets | 24.9 (1 to 40) | 5 | 25: not reached |" in page
+    assert "| write | 0.5 (1 to 40) | 5 |  |" in page
     write(25.0, 0.5)
     main("page", *where)
     assert "25: reached" in where[2].read_text()
