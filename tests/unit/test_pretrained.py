@@ -484,11 +484,13 @@ def test_regimes_are_rows():
         "fine_tuned": ("wavelet", "imagenet"),
         "scratch_authors_code": ("wavelet", "random"),
         "scratch_gain2_clip": ("wavelet", "random"),
+        "lung_view": ("lung_view", "random"),
     }
     assert {name: (r.input, r.weights, r.pixel_weights) for name, r in REGIMES["segment_infection"].items()} == {
         "scratch": ("harmonized", "random", "uniform"),
         "scratch_attention": ("harmonized", "random", "median_frequency"),
         "fine_tuned": ("harmonized", "imagenet", "uniform"),
+        "lung_view": ("lung_view", "random", "uniform"),
     }
 
 
@@ -545,7 +547,7 @@ def test_training_runs_again_for_other_weights_and_not_for_another_folder():
             {"task": "segment_infection", "model": "nabla3"},
             "none for `nabla3`; these have them: vgg16_segnet, vgg19_segnet, fcn8, deeplabv3_resnet18",
         ),
-        ({"width": 0.5}, "ImageNet weights fit the whole width only, not 0.5"),
+        ({"width": 0.5}, "ImageNet weights fit width 1 only, not 0.5"),
         ({"pretrained": {"files": {"vgg61": {}}}}, r"no ImageNet weights are used for `vgg61`.*Did you mean `vgg19`\?"),
         ({"pretrained": {"files": {"vgg16": {"url": "http://a"}}}}, r"`pretrained\.files\.vgg16\.url`: .*https"),
         ({"pretrained": {"files": {"vgg16": {"file": "../a.h5"}}}}, r"`pretrained\.files\.vgg16\.file`: .*pattern"),
