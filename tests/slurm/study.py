@@ -17,7 +17,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 TABLE = "results/cohorts/films/infection.parquet"
 SHARDS = 4
-PATIENCE = 600  # seconds: what takes longer hangs. Never waited for in vain; a busy machine takes minutes for a run
+PATIENCE = 1800  # seconds: what takes longer hangs. Never waited for in vain; a busy machine takes minutes for a run
 
 STUDY = {
     "study": "films",
