@@ -1,9 +1,9 @@
-"""The lungs as a network sees them: cut out, and grey levels told relative to air-filled lung and soft tissue.
+"""The lungs as a network sees them: cut out, the rest covered, grey levels told from that of air-filled lung.
 
 What an infected lung looks like is a contrast: denser than the lung around it, at most as dense as the chest wall. The
-grey levels of a picture are not: windows, exports and CLAHE move them, and a network trained on a few patients
-remembers theirs. Two levels are therefore read off each slice and put at fixed places, and the square around the lungs
-takes the place of the field of view. All of it is our reading; no paper does it.
+grey levels of a picture are not: windows, exports and breaths move them, and a network trained on a few patients
+remembers theirs. The level of air-filled lung is therefore read off each slice and put at a fixed place, and the square
+around the lungs takes the place of the field of view. All of it is our reading; no paper does it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ SMALLEST_LUNG_PX = 300  # on a grid of about 300 x 300: less has no levels to sp
 MARGIN = 0.15  # of the lungs' longer side, around them
 SMALLEST_SIDE = 0.5  # of the grid: the apex of a lung is not blown up to the size of a chest
 AIR_PERCENTILE = 10  # of the lung's grey levels: air-filled even where three quarters are infected
-TISSUE_PERCENTILE = 60  # of the ring around the lungs: above fat, below bone
-RING_PX = (4, 16)  # the ring's distances from the lungs: beyond the pleura's blur, within the chest wall
+# Where air-filled lung is put, and what covers the rest: soft tissue, as far above as 900 HU are in a lung window of
+# 1500 HU. Contrast stays as it is: where a window or CLAHE has flattened the tissue, lungs that were stretched to meet
+# it would show noise as disease.
+AIR = 45
+TISSUE = AIR + 255 * 900 // 1500
 RIM_PX = 2  # beyond the lungs is still seen; the rest is covered by tissue, for no lesion is there
 SMOOTH_SHARE = 0.015  # of the side, blurred before a percentile is taken: noise has no say in it
-LEAST_CONTRAST = 20  # grey levels between the two
-BELOW, ABOVE = 0.25, 1.25  # what is kept, in steps from air (0) to tissue (1)
-TISSUE = round(255 * (1 + BELOW) / (BELOW + ABOVE))  # as the view shows it
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def around(lung: NDArray[np.bool_]) -> Square | None:
     return Square(top, left, side)
 
 
-def levels(image: NDArray[np.uint8], lung: NDArray[np.bool_]) -> tuple[float, float]:
-    """Grey levels of air-filled lung and of the soft tissue around the lungs.
+def air_level(image: NDArray[np.uint8], lung: NDArray[np.bool_]) -> float:
+    """Grey level of air-filled lung.
 
     Parameters
     ----------
@@ -87,15 +87,11 @@ def levels(image: NDArray[np.uint8], lung: NDArray[np.bool_]) -> tuple[float, fl
         Not empty.
     """
     smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), SMOOTH_SHARE * _longest(lung))
-    near, far = (_grown(lung, distance) for distance in RING_PX)
-    ring = far & ~near
-    air = float(np.percentile(smooth[lung], AIR_PERCENTILE))
-    tissue = float(np.percentile(smooth[ring], TISSUE_PERCENTILE)) if ring.any() else 255.0
-    return air, max(tissue, air + LEAST_CONTRAST)
+    return float(np.percentile(smooth[lung], AIR_PERCENTILE))
 
 
 def level(image: NDArray[np.uint8], lung: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Put air-filled lung and soft tissue at their places, and cover what is not lung.
+    """Put air-filled lung at its place, and cover what is not lung by soft tissue.
 
     Parameters
     ----------
@@ -106,14 +102,13 @@ def level(image: NDArray[np.uint8], lung: NDArray[np.bool_]) -> NDArray[np.uint8
     Returns
     -------
     ndarray of uint8, (rows, columns)
-        0 is `BELOW` air, 255 `ABOVE` tissue, and tissue stands wherever there is no lung.
+        `AIR` is air-filled lung, and `TISSUE` stands wherever there is no lung.
     """
     if not lung.any():
         return np.full_like(image, TISSUE)
-    air, tissue = levels(image, lung)
-    told = (image.astype(np.float32) - air) / (tissue - air)
-    told[~_grown(lung, RIM_PX)] = 1
-    return np.rint(np.clip((told + BELOW) / (BELOW + ABOVE), 0, 1) * 255).astype(np.uint8)
+    moved = np.clip(np.rint(image.astype(np.float32) + (AIR - air_level(image, lung))), 0, 255).astype(np.uint8)
+    moved[~_grown(lung, RIM_PX)] = TISSUE
+    return moved
 
 
 def view(image: NDArray[np.uint8], lung: NDArray[np.bool_], size: int) -> NDArray[np.uint8]:

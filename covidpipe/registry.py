@@ -353,7 +353,7 @@ SEGMENTER_REGIMES: dict[str, Regime] = {
     "scratch_attention": Regime(input="harmonized", pixel_weights="median_frequency"),
     "fine_tuned": Regime(input="harmonized", weights="imagenet"),
 }
-# Ours: the lungs alone, their grey levels told relative to air and tissue (covidpipe/lung_view.py). A network that
+# Ours: the lungs alone, their grey levels told from that of air (covidpipe/lung_view.py). A network that
 # finds the lungs has to come first.
 LUNG_VIEW: dict[str, Regime] = {"lung_view": Regime(input="lung_view")}
 # By task and name: the same name may mean another image in another task.
