@@ -29,7 +29,7 @@ $(VENV)/ready: $(LOCK) pyproject.toml
 	@touch $@
 	@echo "$(VENV) is ready."
 
-demo: env ## everything on synthetic patients, offline: read, train, quantify, report (under 6 minutes)
+demo: env ## everything on synthetic patients, offline: read, train, quantify, report (about 10 minutes)
 	@echo "Demo: two groups of synthetic patients, four small networks, both methods. Results go to results/demo."
 	@mkdir -p results/demo
 	@snakemake demo --profile workflow/profiles/local --configfile config/demo.yaml --set-threads $(ONE_CORE) \
@@ -37,7 +37,7 @@ demo: env ## everything on synthetic patients, offline: read, train, quantify, r
 		|| { tail -n 40 results/demo/snakemake.log; echo "The demo stopped; all of its log: results/demo/snakemake.log"; exit 1; }
 	@covidpipe show --config config/demo.yaml
 
-test: env ## the test suite (under 5 minutes); real images are read where they are found
+test: env ## the test suite (7 to 10 minutes); real images are read where they are found
 	@echo "Running the tests (real images: COVIDPIPE_DATA or ../shared/data) ..."
 	@python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations=5
 
@@ -93,9 +93,9 @@ bench: env ## how fast, as ratios to plain code, measured in one run; results/be
 bench-check: ## fail if a ratio that `make bench` measured is more than 20 % below the committed baseline
 	@python -m tests.benchmarks.report check
 
-weights: env ## train the small networks that ship with the package, from the real images (about an hour)
-	@echo "Training config/real_ct.yaml and config/real_cxr.yaml; weights go to covidpipe/weights."
-	@for study in real_ct real_cxr; do \
+weights: env ## train the small networks that ship with the package, five folds each, from the real images (three hours)
+	@echo "Training config/weights.yaml and config/real_cxr.yaml; weights go to covidpipe/weights."
+	@for study in weights real_cxr; do \
 		snakemake evaluate --profile workflow/profiles/local --configfile config/$$study.yaml || exit 1; \
 		covidpipe ship --config config/$$study.yaml --out covidpipe/weights || exit 1; \
 	done
