@@ -53,7 +53,7 @@ def ends(row):
 
 
 def test_an_interval_is_told_for_the_same_networks_and_settings_only(quantified, tmp_path):
-    config = tiny.config(tmp_path)
+    config = tiny.config(tmp_path, intervals={"level": 0.9})
     rows = quantified(config, stored(config, {"segment_lungs": "nabla3@0"}, nine(30.0)))
     ill = rows[tiny.ILL, "alom2020"]
     assert ill["interval_status"] == "calibrated" and ill["interval_patients"] == 9 and ill["interval_level"] == 90
@@ -66,7 +66,7 @@ def test_an_interval_is_told_for_the_same_networks_and_settings_only(quantified,
     assert rows[tiny.BROKEN, "alom2020"]["interval_status"] is None
     other = quantified(config, stored(config, {"segment_lungs": "nabla3@1"}, nine(30.0)))
     assert ends(other[tiny.ILL, "alom2020"]) == (None, None)
-    moved = tiny.config(tmp_path, threshold={"offset": 1.0})
+    moved = tiny.config(tmp_path, threshold={"offset": 1.0}, intervals={"level": 0.9})
     assert ends(quantified(moved, stored(config, {"segment_lungs": "nabla3@0"}, nine(30.0)))[tiny.ILL, "alom2020"]) == (
         None,
         None,
@@ -74,10 +74,11 @@ def test_an_interval_is_told_for_the_same_networks_and_settings_only(quantified,
 
 
 def test_too_few_patients_are_everything_never_narrow(quantified, tmp_path):
-    eight = stored(tiny.config(tmp_path), {"segment_lungs": "nabla3@0"}, nine(0.0)[:8])
-    row = quantified(tiny.config(tmp_path), eight)[tiny.ILL, "alom2020"]
+    higher = tiny.config(tmp_path, intervals={"level": 0.9})
+    eight = stored(higher, {"segment_lungs": "nabla3@0"}, nine(0.0)[:8])
+    row = quantified(higher, eight)[tiny.ILL, "alom2020"]
     assert ends(row) == (0.0, 100.0) and row["interval_status"] == "too_few_patients" and row["interval_patients"] == 8
-    lower = tiny.config(tmp_path, intervals={"level": 0.8})
+    lower = tiny.config(tmp_path)
     row = quantified(lower, eight)[tiny.ILL, "alom2020"]
     assert ends(row) == (20.0, 20.0) and (row["interval_status"], row["interval_level"]) == ("calibrated", 80.0)
 
