@@ -400,12 +400,12 @@ METHODS: dict[str, MethodSpec] = {
     "khan2020": MethodSpec(
         "khan2020",
         {"ct": ("classify", "segment_lungs", "segment_infection")},
-        "Khan et al. 2020: wavelet, CoV-CTNet screens, CoV-RASeg segments; lungs by NABLA-3",
+        "Khan et al. 2020: one network screens, one segments infection (theirs: CoV-CTNet, CoV-RASeg), one the lungs",
     ),
     "alom2020": MethodSpec(
         "alom2020",
         {"ct": ("segment_lungs",), "xr": ("segment_lungs",)},
-        "Alom et al. 2020: NABLA-3 lungs, morphological refinement, a threshold inside the lung",
+        "Alom et al. 2020: one network segments the lungs (theirs: NABLA-3), refined; a threshold inside them",
     ),
 }
 
