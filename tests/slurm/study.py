@@ -43,6 +43,11 @@ exec {real} "$@"
 begun: list[subprocess.Popen[str]] = []  # every run of a test, for its end
 
 
+def _hears_ctrl_c() -> None:
+    """A shell starts what it runs in the background deaf to Ctrl-C, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Study:
     """A folder with a config, the profile under its own name, and an actor of faults.
 
@@ -109,7 +114,7 @@ class Study:
         with self.output.open("w") as output:
             process = subprocess.Popen(
                 command, cwd=self.folder, env=self.environment, stdout=output, stderr=subprocess.STDOUT, text=True,
-                start_new_session=True,
+                start_new_session=True, preexec_fn=_hears_ctrl_c,
             )  # fmt: skip
         begun.append(process)
         return process
