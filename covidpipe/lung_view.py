@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidpipe.harmonize import nearest, rescale
+from covidpipe.quantify.lungs import box_of
 
 SMALLEST_LUNG_PX = 300  # on a grid of about 300 x 300: less has no levels to speak of
 MARGIN = 0.15  # of the lungs' longer side, around them
@@ -73,7 +74,7 @@ def around(lung: NDArray[np.bool_]) -> Square | None:
     if np.count_nonzero(lung) < SMALLEST_LUNG_PX:
         return None
     side = round(max(_longest(lung) * (1 + MARGIN), SMALLEST_SIDE * len(lung)))
-    top, left = ((first + last + 1 - side) // 2 for first, last in _extent(lung))
+    top, left = ((part.start + part.stop - side) // 2 for part in box_of(lung))
     return Square(top, left, side)
 
 
@@ -138,14 +139,8 @@ def view_mask(mask: NDArray[np.uint8], square: Square | None, size: int) -> NDAr
     return np.zeros((size, size), mask.dtype) if square is None else nearest(square.cut(mask), size, size)
 
 
-def _extent(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First and last row, first and last column."""
-    places = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
-    return [(int(place[0]), int(place[-1])) for place in places]
-
-
 def _longest(mask: NDArray[np.bool_]) -> int:
-    return max(last - first + 1 for first, last in _extent(mask))
+    return max(part.stop - part.start for part in box_of(mask))
 
 
 def _grown(mask: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:

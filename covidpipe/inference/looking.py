@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -65,6 +66,19 @@ def for_few(config: Config) -> Config:
     return config.model_copy(update={"engine": "keras"})
 
 
+class _Once:
+    """A network that computes its answer to the same images once: `find` keeps masks only, and is asked first."""
+
+    def __init__(self, network: Any):
+        self.network, self.recipe, self.model_id, self.parts = network, network.recipe, network.model_id, network.parts
+        self.asked = self.said = np.empty(0)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        if not np.array_equal(images, self.asked):
+            self.asked, self.said = images, self.network.predict(images)
+        return self.said
+
+
 def look(images: Sequence[Image], wanted: Iterable[str], networks: Networks, config: Config) -> list[Look]:
     """Run methods on images of one modality as `covidpipe predict` does, and keep what is between.
 
@@ -82,9 +96,9 @@ def look(images: Sequence[Image], wanted: Iterable[str], networks: Networks, con
     size, _ = common = methods.common_grid(config)
     grids = methods.grids_of(networks, config)
     batch = methods.to_batch([methods.to_grids(image, grids) for image in images])
-    found = methods.find(batch, wanted, networks, config)
-    # Asked once more: `find` keeps masks only, and a page shows few images.
-    lungs = list(methods.pixel_probabilities(batch, networks["segment_lungs"], size))
+    once: dict[str, Any] = {task: _Once(network) for task, network in networks.items()}
+    found = methods.find(batch, wanted, once, config)
+    lungs = list(methods.pixel_probabilities(batch, once["segment_lungs"], size))
     infection: dict[int, np.ndarray] = {}
     enhanced: list[np.ndarray | None] = [None] * len(images)
     threshold = None
@@ -93,7 +107,7 @@ def look(images: Sequence[Image], wanted: Iterable[str], networks: Networks, con
         if asked:
             some = {grid: planes[asked] for grid, planes in batch.items()}
             masks = np.stack([found["khan2020"][n].lung_mask for n in asked])
-            said = methods.pixel_probabilities(some, networks["segment_infection"], size, masks)
+            said = methods.pixel_probabilities(some, once["segment_infection"], size, masks)
             infection = dict(zip(asked, said, strict=True))
         screening = networks["classify"].recipe
         threshold = float(screening["threshold"])

@@ -59,13 +59,34 @@ def precision_recall(
     precision, recall : ndarray, (..., thresholds)
         NaN where nothing is called positive, or nothing is.
     """
-    probability, truth = np.asarray(probability), np.asarray(truth, bool)
+    truth = np.asarray(truth, bool)
     weights = np.ones(len(truth)) if weights is None else np.asarray(weights, float)
+    hits, called = called_of(probability, weights * truth, weights)
+    return ratio(hits, called), ratio(hits, (weights * truth).sum(axis=-1, keepdims=True))
+
+
+def called_of(probability: np.ndarray, *counts: np.ndarray) -> list[NDArray[np.float64]]:
+    """How much of each of `counts` is called positive at every distinct threshold, from the strictest.
+
+    Parameters
+    ----------
+    probability : ndarray, (n,)
+    *counts : ndarray, (..., n)
+        What each image counts.
+
+    Returns
+    -------
+    list of ndarray, (..., thresholds)
+
+    Examples
+    --------
+    >>> [called.tolist() for called in called_of(np.array([0.4, 0.9, 0.4]), np.array([1.0, 1.0, 1.0]))]
+    [[1.0, 3.0]]
+    """
+    probability = np.asarray(probability)
     order = np.argsort(-probability, kind="stable")
     last = np.flatnonzero(np.diff(probability[order], append=np.nan))  # of each run of equal probabilities
-    hits = np.cumsum(weights[..., order] * truth[order], axis=-1)[..., last]
-    called = np.cumsum(weights[..., order], axis=-1)[..., last]
-    return ratio(hits, called), ratio(hits, (weights * truth).sum(axis=-1, keepdims=True))
+    return [np.cumsum(count[..., order], axis=-1)[..., last] for count in counts]
 
 
 def average_precision(

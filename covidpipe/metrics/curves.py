@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from covidpipe.metrics.classification import precision_recall
+from covidpipe.metrics.classification import called_of, precision_recall
 from covidpipe.metrics.counts import ratio
 from covidpipe.metrics.intervals import SHARE, PatientBootstrap
 
@@ -52,17 +52,15 @@ def roc(
     >>> false.tolist(), true.tolist()
     ([0.0, 0.0, 1.0, 1.0], [0.0, 0.5, 0.5, 1.0])
     """
-    probability, truth = np.asarray(probability), np.asarray(truth, bool)
+    truth = np.asarray(truth, bool)
     weights = np.ones(len(truth)) if weights is None else np.asarray(weights, float)
-    order = np.argsort(-probability, kind="stable")
-    last = np.flatnonzero(np.diff(probability[order], append=np.nan))  # of each run of equal probabilities
 
-    def reached(among: NDArray[np.bool_]) -> NDArray[np.float64]:
-        called = np.cumsum(weights[..., order] * among[order], axis=-1)[..., last]
+    def reached(among: NDArray[np.float64]) -> NDArray[np.float64]:
+        (called,) = called_of(probability, among)
         start = np.zeros((*called.shape[:-1], 1))
-        return ratio(np.concatenate([start, called], axis=-1), (weights * among).sum(axis=-1, keepdims=True))
+        return ratio(np.concatenate([start, called], axis=-1), among.sum(axis=-1, keepdims=True))
 
-    return reached(~truth), reached(truth)
+    return reached(weights * ~truth), reached(weights * truth)
 
 
 def roc_band(probability: np.ndarray, truth: np.ndarray, patients: PatientBootstrap) -> list[Place]:

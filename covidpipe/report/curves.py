@@ -88,10 +88,7 @@ def curve(
     label : str
         What a screen reader says.
     """
-    height = WIDTH - LEFT - RIGHT + TOP + BOTTOM  # a square plot
-    across, down = svg.axes(1, 1, height)
-    ticks = np.linspace(0, 1, 6)
-    marks = [svg.gridline(down(t), f"{t:g}") for t in ticks] + [svg.x_tick(across(t), height, f"{t:g}") for t in ticks]
+    height, across, down, marks = svg.unit_square()
     marks.append(svg.path([(across(0), down(chance[0])), (across(1), down(chance[1]))], "equal"))
     for known, of_run in groupby(band, lambda place: place.low is not None and place.high is not None):
         places = list(of_run)

@@ -142,10 +142,7 @@ def reliability(rows: Sequence[dict], label: str) -> Markup:
     label : str
         What a screen reader says.
     """
-    height = WIDTH - LEFT - RIGHT + TOP + BOTTOM  # a square plot
-    across, down = svg.axes(1, 1, height)
-    ticks = np.linspace(0, 1, 6)
-    marks = [svg.gridline(down(t), f"{t:g}") for t in ticks] + [svg.x_tick(across(t), height, f"{t:g}") for t in ticks]
+    height, across, down, marks = svg.unit_square()
     marks.append(
         Markup('<line class="equal" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(
             across(0), down(0), across(1), down(1)

@@ -50,6 +50,15 @@ def axes(x_upper: float, y_upper: float, height: int) -> tuple[Scale, Scale]:
     return scales((0, x_upper), (0, y_upper), height)
 
 
+def unit_square() -> tuple[int, Scale, Scale, list[Markup]]:
+    """A square plot of shares against shares: its height, where a value lies across and down, its grid and ticks."""
+    height = WIDTH - LEFT - RIGHT + TOP + BOTTOM
+    across, down = axes(1, 1, height)
+    ticks = [0.2 * n for n in range(6)]
+    marks = [gridline(down(t), f"{t:.1g}") for t in ticks] + [x_tick(across(t), height, f"{t:.1g}") for t in ticks]
+    return height, across, down, marks
+
+
 def scales(x: tuple[float, float], y: tuple[float, float], height: int) -> tuple[Scale, Scale]:
     """Where a value lies across and down in a plot, from the lower and the upper end of each axis."""
 

@@ -18,7 +18,7 @@ from covidpipe.quantify.lungs import refine_lungs
 from covidpipe.quantify.percentages import quantify_image
 from covidpipe.wavelet import enhance
 from tests.benchmarks.oracles import masks, wavelets
-from tests.benchmarks.timing import Ratio, paired
+from tests.benchmarks.timing import Ratio, paired, told
 
 IMAGES, SIDE = 32, 304
 
@@ -84,12 +84,7 @@ def quantification() -> list[Ratio]:
 
 def main() -> list[Ratio]:
     cv2.setNumThreads(1)
-    rows = []
-    for part in (wavelet, quantification):
-        for row in part():
-            rows.append(row)
-            print(f"{row.what:<44} {row.speedup:8.2f} ({row.low:.2f} to {row.high:.2f}, n = {row.n})", flush=True)
-    return rows
+    return told(row for part in (wavelet, quantification) for row in part())
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from covidpipe.provenance import available_cores
 from covidpipe.records import ImageRecord
 from covidpipe.stages.ingest import ingest
 from tests.benchmarks.encoded import stored_slice, write_dicom
-from tests.benchmarks.timing import Ratio, paired
+from tests.benchmarks.timing import Ratio, paired, told
 
 SIDE, FILES = 512, 400
 alone = functools.partial(paired, clock=time.process_time)
@@ -82,13 +82,9 @@ def files(folder: Path) -> list[Ratio]:
 def main() -> list[Ratio]:
     cv2.setNumThreads(1)
     warnings.filterwarnings("ignore", module="pydicom")
-    rows = []
     with tempfile.TemporaryDirectory() as scratch:
-        for part in (lambda: decoding(Path(scratch)), resizing, lambda: files(Path(scratch))):
-            for row in part():
-                rows.append(row)
-                print(f"{row.what:<52} {row.speedup:8.2f} ({row.low:.2f} to {row.high:.2f}, n = {row.n})", flush=True)
-    return rows
+        parts = (lambda: decoding(Path(scratch)), resizing, lambda: files(Path(scratch)))
+        return told(row for part in parts for row in part())
 
 
 if __name__ == "__main__":

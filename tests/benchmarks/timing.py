@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,3 +65,12 @@ def paired(
         max(cpu_ratios),
         n,
     )
+
+
+def told(rows: Iterable[Ratio]) -> list[Ratio]:
+    """All rows, each printed as soon as it is measured."""
+    kept = []
+    for row in rows:
+        kept.append(row)
+        print(f"{row.what:<52} {row.speedup:8.2f} ({row.low:.2f} to {row.high:.2f}, n = {row.n})", flush=True)
+    return kept

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import get_args
 
 import pytest
+import scripts
 
 from covidpipe.config import Config, Threshold
 from covidpipe.stages.conformal import Judged
@@ -17,13 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def script():
-    folder = ROOT / "workflow" / "scripts"
-    spec = importlib.util.spec_from_file_location("measure_methods", folder / "measure_methods.py")
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(folder))  # it shares what writes a page with the script of the thresholds
-        patch.setitem(sys.modules, spec.name, module)
-        spec.loader.exec_module(module)
+    with scripts.script("measure_methods") as module:
         yield module
 
 

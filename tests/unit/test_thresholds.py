@@ -1,13 +1,12 @@
 """The threshold inside the lung, on drawings; and that what is said of its bias is what was measured."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import scripts
 
 from covidpipe.bias import FIGURES, bias_text, measured_bias
 from covidpipe.config import Config, Threshold
@@ -146,11 +145,7 @@ def test_the_bias_is_told_in_words_for_what_was_measured_only():
         assert measured_bias(other) is None and "was not measured" in bias_text(other, "ct")
 
 
-def test_the_page_holds_the_figures_that_were_measured(monkeypatch):
-    path = ROOT / "workflow" / "scripts" / "measure_threshold.py"
-    spec = importlib.util.spec_from_file_location("measure_threshold", path)
-    script = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, script)  # dataclasses look themselves up
-    spec.loader.exec_module(script)
+def test_the_page_holds_the_figures_that_were_measured():
     page = (ROOT / "docs" / "threshold.md").read_text(encoding="utf-8")
-    assert script.written(page, script.tables(json.loads(FIGURES.read_text())["variants"])) == page
+    with scripts.script("measure_threshold") as script:
+        assert script.written(page, script.tables(json.loads(FIGURES.read_text())["variants"])) == page

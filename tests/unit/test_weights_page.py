@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
+import scripts
 
 from covidpipe import paths
 from covidpipe.config import Config, load
@@ -19,13 +18,7 @@ PIXELS = ("true_positive_px", "false_positive_px", "true_negative_px", "false_ne
 
 @pytest.fixture(scope="module")
 def script():
-    folder = ROOT / "workflow" / "scripts"
-    spec = importlib.util.spec_from_file_location("measure_folds", folder / "measure_folds.py")
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(folder))
-        patch.setitem(sys.modules, spec.name, module)
-        spec.loader.exec_module(module)
+    with scripts.script("measure_folds") as module:
         yield module
 
 
