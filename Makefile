@@ -37,9 +37,11 @@ demo: env ## everything on synthetic patients, offline: read, train, quantify, r
 		|| { tail -n 40 results/demo/snakemake.log; echo "The demo stopped; all of its log: results/demo/snakemake.log"; exit 1; }
 	@covidpipe show --config config/demo.yaml
 
-test: env ## the test suite (7 to 10 minutes); real images are read where they are found
+# A worker that dies fails its test and ends the run: replaced, the run would wait forever for the rest of its file.
+test: env ## the test suite (5 to 10 minutes); real images are read where they are found
 	@echo "Running the tests (real images: COVIDPIPE_DATA or ../shared/data) ..."
-	@python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations=5
+	@python -m pytest --numprocesses auto --max-worker-restart=0 --dist loadfile --no-loadscope-reorder \
+		--durations=5
 
 test-slurm: env ## the workflow on a real SLURM of its own, faults included (12 to 20 minutes; as root, with Debian's SLURM)
 	@echo "Running the tests on SLURM (skipped, with the reason, where there is none) ..."

@@ -6,6 +6,7 @@ user's cache under the hash of the weights.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import logging
@@ -60,8 +61,7 @@ class OpenVinoNetwork:
     def __init__(self, file: Path):
         import openvino
 
-        core = openvino.Core()
-        core.set_property({"ENABLE_MMAP": False})  # a mapped file that another job replaces would end this one
+        core = _core()
         model = core.read_model(file)
         self._answer = _sizes(model.output(0))
         self.output_shape = (None, *self._answer)
@@ -87,6 +87,20 @@ class OpenVinoNetwork:
             self._queue.start_async([images[place : place + 1]], place)
         self._queue.wait_all()
         return found
+
+
+@functools.cache
+def _core() -> Any:
+    """OpenVINO's one core of this process, which is never given back.
+
+    A core lays a signal stack of its own under the main thread; where two end in the order they began, the stack that
+    is left has been freed, and the next signal (a time limit's SIGTERM) is a segmentation fault.
+    """
+    import openvino
+
+    core = openvino.Core()
+    core.set_property({"ENABLE_MMAP": False})  # a mapped file that another job replaces would end this one
+    return core
 
 
 def _sizes(port: Any) -> tuple[int, ...]:

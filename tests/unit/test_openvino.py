@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
 
 import keras
@@ -121,3 +122,36 @@ def test_auto_takes_openvino_unless_there_is_a_gpu_or_no_openvino(monkeypatch):
     assert engine.choose("auto") == "keras"
     with pytest.raises(UsageError, match=r"openvino is not installed.*`engine: auto`"):
         engine.choose("openvino")
+
+
+LEAVES_NO_STACK = """
+import faulthandler, os, signal, sys
+import numpy as np
+from pathlib import Path
+from covidpipe.inference.openvino import OpenVinoNetwork
+import openvino
+from openvino import opset8
+
+faulthandler.enable()
+image = opset8.parameter([1, 8, 8, 1], np.float32)
+openvino.save_model(openvino.Model([opset8.sigmoid(image)], [image]), sys.argv[1])
+first = OpenVinoNetwork(Path(sys.argv[1]))
+second = OpenVinoNetwork(Path(sys.argv[1]))
+del first
+del second
+heard = []
+signal.signal(signal.SIGTERM, lambda *_: heard.append("told"))
+os.kill(os.getpid(), signal.SIGTERM)
+print(heard)
+"""
+
+
+def test_a_signal_is_heard_after_networks_have_come_and_gone(tmp_path):
+    """OpenVINO's cores lay signal stacks of their own under the main thread, and freed the last one too early."""
+    ended = subprocess.run(
+        [sys.executable, "-c", LEAVES_NO_STACK, str(tmp_path / "network.xml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (0, "['told']\n"), ended.stderr
