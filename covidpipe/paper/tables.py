@@ -98,6 +98,11 @@ class Wanted:
                 return result
         return None
 
+    def by_protocol(self, results: Sequence[Result]) -> dict[str, Result]:
+        """What was found, of the protocols under which anything was."""
+        found = {protocol: self.found(results, protocol) for protocol in PROTOCOLS}
+        return {protocol: result for protocol, result in found.items() if result is not None}
+
 
 def khan_table(published: Published, source: str, results: Sequence[Result], label: str) -> list[Row]:
     """Rows of Table 2, 3, 4, 5 or 6 of Khan et al., of networks that it does not have and of the controls.
@@ -189,7 +194,7 @@ def alom_table(published: Published, name: str, results: Sequence[Result], label
         source = cells[0].source if cells else "section 5"
         for key in [key for key in measures if key not in printed]:
             rows.append(_added(source, title, wanted.network, wanted.regime, key, wanted, measures, results, label))
-        found = [result for protocol in PROTOCOLS if (result := wanted.found(results, protocol)) is not None]
+        found = list(wanted.by_protocol(results).values())
         rows += [{**row, "row": f"{title}: {row['row']}"} for row in control_rows(source, found, measures, label)]
     return rows
 
@@ -198,16 +203,21 @@ def _row(
     cell: Cell, wanted: Wanted, measures: Mapping[tuple[str, str], Any], results: Sequence[Result], label: str
 ) -> Row:
     """A printed number beside ours."""
-    row = _empty(cell.source, cell.row, cell.network, cell.regime, cell.subject, cell.measure, cell.unit, label)
-    row |= {
+    row = printed_row(cell, label)
+    our = measures.get((cell.subject, cell.measure))
+    return row if our is None else filled(row, our, wanted.by_protocol(results))
+
+
+def printed_row(cell: Cell, label: str) -> Row:
+    """A printed number alone."""
+    return {
+        **unfilled(cell.source, cell.row, cell.network, cell.regime, cell.subject, cell.measure, cell.unit, label),
         "printed": cell.printed,
         "published": cell.value,
         "published_low": cell.low,
         "published_high": cell.high,
         "published_n": cell.n,
     }
-    our = measures.get((cell.subject, cell.measure))
-    return row if our is None else _filled(row, our, wanted, results)
 
 
 def _added(
@@ -224,13 +234,14 @@ def _added(
     """A number that the paper does not print."""
     subject, measure = key
     unit = "%" if measure.startswith("predicted") else PERCENT.get(measure, "")
-    row = _empty(source, title, network, regime, subject, measure, unit, label)
-    return _filled(row, measures[key], wanted, results)
+    row = unfilled(source, title, network, regime, subject, measure, unit, label)
+    return filled(row, measures[key], wanted.by_protocol(results))
 
 
-def _empty(
+def unfilled(
     source: str, title: str, network: str, regime: str, subject: str, measure: str, unit: str, label: str
 ) -> Row:
+    """A row of PAPER_TABLE of a network, without numbers."""
     return {
         "source": source,
         "row": title,
@@ -245,11 +256,10 @@ def _empty(
     }
 
 
-def _filled(row: Row, our: Any, wanted: Wanted, results: Sequence[Result]) -> Row:
-    for protocol in PROTOCOLS:
-        result = wanted.found(results, protocol)
-        if result is not None:
-            row |= _of_protocol(protocol, result.dataset, result.scores, our, row["unit"])
+def filled(row: Row, our: Any, results: Mapping[str, Result]) -> Row:
+    """A row with our measure of it under each protocol that has a result."""
+    for protocol, result in results.items():
+        row |= _of_protocol(protocol, result.dataset, result.scores, our, row["unit"])
     return row
 
 
@@ -276,7 +286,11 @@ def _of_protocol(protocol: str, dataset: str, scores: Scores, our: Any, unit: st
 
 
 def control_rows(
-    source: str, results: Sequence[Result], measures: Mapping[tuple[str, str], Any], label: str
+    source: str,
+    results: Sequence[Result],
+    measures: Mapping[tuple[str, str], Any],
+    label: str,
+    units: Mapping[str, str] = PERCENT,
 ) -> list[Row]:
     """The trivial controls as rows: of each protocol those that stand beside its first network."""
     rows: dict[tuple[str, str, str], Row] = {}
@@ -286,10 +300,10 @@ def control_rows(
             continue
         for control, scores in first.controls.items():
             for (subject, measure), our in measures.items():
-                unit = "%" if measure.startswith("predicted") else PERCENT.get(measure, "")
+                unit = "%" if measure.startswith("predicted") else units.get(measure, "")
                 values = _of_protocol(protocol, first.dataset, scores, our, unit)
                 if values:
-                    row = _empty(source, control, "", "", subject, measure, unit, label) | {"role": "control"}
+                    row = unfilled(source, control, "", "", subject, measure, unit, label) | {"role": "control"}
                     rows.setdefault((control, subject, measure), row).update(values)
     return list(rows.values())
 
@@ -322,7 +336,7 @@ def frame_table_rows(source: str, frames: Sequence[Mapping[str, Any]], published
             unit = cell.unit if cell is not None else ""
             role = "released" if answer == "released weights" else "control"
             title = "SA-CoV-RASeg, released weights" if role == "released" else answer
-            row = _empty(source, title, "", "", subject, measure, unit, label) | {"role": role, "scoring": scoring}
+            row = unfilled(source, title, "", "", subject, measure, unit, label) | {"role": role, "scoring": scoring}
             if role == "released" and cell is not None:
                 row |= {"printed": cell.printed, "published": cell.value, "published_n": cell.n}
                 row |= {"network": "cov_raseg", "regime": "scratch_attention"}
@@ -389,8 +403,8 @@ def _published_text(row: Row) -> str:
 def _measured(row: Row, protocol: str) -> str:
     name = f"{protocol}_protocol"
     if row.get(f"{name}_dataset") is None:
-        # of the error that is 1 - Dice nothing can be recomputed
-        return "-" if row["scoring"] or row["role"] == "control" or row["measure"] == "dice_error" else NOT_RUN
+        # of the error that is 1 - Dice nothing can be recomputed, and what is no network's cannot be run
+        return "-" if row["scoring"] or not row["network"] or row["measure"] == "dice_error" else NOT_RUN
     if row.get(name) is None:
         return "undefined"
     digits = 2 if row["unit"] == "%" else 3

@@ -18,6 +18,7 @@ from covidpipe.io.files import read_frame, read_json, read_table, replacing, wri
 from covidpipe.io.readable import write_three
 from covidpipe.paper import figures
 from covidpipe.paper.page import page
+from covidpipe.paper.percentages import percent_table
 from covidpipe.paper.published import PAPERS, read_published, released_iou
 from covidpipe.paper.tables import (
     SHOWN,
@@ -31,6 +32,7 @@ from covidpipe.paper.tables import (
 )
 from covidpipe.schemas import HISTORY, METRICS_IMAGES, METRICS_SUMMARY, PAPER_CHECKS, PAPER_FRAMES, PAPER_TABLE
 from covidpipe.stages import paper_pictures as pictures
+from covidpipe.stages.paper_percentages import percentages
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,11 @@ KHAN = {
     "Table 5": "Segmenters trained from scratch",
     "Table 6": "Fine-tuned segmenters",
 }
-ALOM = {"detection": "Detection of pneumonia and COVID-19", "lungs": "Lung segmentation"}
+ALOM = {
+    "detection": "Detection of pneumonia and COVID-19",
+    "lungs": "Lung segmentation",
+    "percentages": "Infected share of the lung",
+}
 
 
 def run(config: Config, checks: Path, frames: Path | None, out: Path) -> None:
@@ -67,7 +73,8 @@ def run(config: Config, checks: Path, frames: Path | None, out: Path) -> None:
     khan = {source: khan_table(published["khan2020"], source, results, label) for source in KHAN}
     for source in ("Table 4", "Table 5"):
         khan[source] += frame_table_rows(source, framed, published["khan2020"], label)
-    alom = {name: alom_table(published["alom2020"], name, results, label) for name in ALOM}
+    alom = {name: alom_table(published["alom2020"], name, results, label) for name in ("detection", "lungs")}
+    alom["percentages"] = percent_table(published["alom2020"], percentages(config), label, config.seed)
     painter = beaten_by_painter(framed, published["khan2020"])
     drawn: dict[str, list[str]] = {paper: [] for paper in PAPERS}
     with replacing(out) as folder:

@@ -6,24 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from covidpipe import paths
 from covidpipe.config import Config, Recipe
-from covidpipe.harmonize import resize
 from covidpipe.inference.batched import to_input
 from covidpipe.inference.engine import LoadedModel, load_model_folder
-from covidpipe.io.files import read_frame
-from covidpipe.io.store import Store, open_store
+from covidpipe.io.store import open_store
 from covidpipe.paper import figures
-from covidpipe.quantify import infection_percent
-from covidpipe.quantify.lungs import refine_lungs
-from covidpipe.quantify.thresholds import adaptive_threshold, local_value
-from covidpipe.registry import DATASETS, TRUTH_OF_TASK
-from covidpipe.schemas import SPLIT
-from covidpipe.training.labelled import labelled_parts
+from covidpipe.quantify.thresholds import local_value
+from covidpipe.registry import TRUTH_OF_TASK
+from covidpipe.stages.paper_networks import evaluated, test_part
+from covidpipe.stages.paper_percentages import quantified
 
 SHOWN_IMAGES, SHOWN_NETWORKS, FEATURE_IMAGES = 4, 5, 400
 STEEP = 64.0  # grey levels above the threshold at which the heat map is full
@@ -32,23 +27,6 @@ STEEP = 64.0  # grey levels above the threshold at which the heat map is full
 def short_name(recipe: Recipe) -> str:
     """A network in the legend of a figure."""
     return f"{recipe.model}, {recipe.regime.replace('_', ' ')} ({recipe.dataset})"
-
-
-def evaluated(config: Config, task: str, protocol: str = "grouped") -> list[Recipe]:
-    """Recipes of a task whose networks are trained and evaluated."""
-    return [
-        recipe
-        for recipe in config.training.values()
-        if (recipe.task, recipe.protocol) == (task, protocol)
-        and (paths.metrics(config, recipe) / "summary.parquet").exists()
-    ]
-
-
-def test_part(config: Config, recipe: Recipe) -> tuple[Store, pd.DataFrame]:
-    """The store that a recipe is fed from, and the rows of its test part."""
-    store = open_store(paths.store(config, recipe))
-    split = read_frame(paths.split(config, recipe.dataset, recipe.protocol), SPLIT)
-    return store, labelled_parts(store.index, split, recipe, config.folds)["test"]
 
 
 def _spread(sizes: np.ndarray, count: int) -> np.ndarray:
@@ -119,12 +97,11 @@ def heat_maps(config: Config) -> Figure | None:
     """Alom et al.'s percentages on test images of the study: X-rays, CT, and slices without lung."""
     lines: list[dict[str, Any]] = []
     for modality in ("xr", "ct"):
-        lungs = [r for r in evaluated(config, "segment_lungs") if DATASETS[r.dataset].modality == modality]
+        lungs = evaluated(config, "segment_lungs", modality=modality)
         ill = [
-            r
+            recipe
             for task in ("segment_infection", "classify")
-            for r in evaluated(config, task)
-            if DATASETS[r.dataset].modality == modality and DATASETS[r.dataset].positive == "COVID-19"
+            for recipe in evaluated(config, task, modality=modality, positive="COVID-19")
         ]
         if lungs and ill:
             lines += _quantified(config, load_model_folder(paths.model(config, lungs[0])), ill[-1], modality)
@@ -148,21 +125,8 @@ def _quantified(config: Config, loaded: LoadedModel, recipe: Recipe, modality: s
         names += ["CT, no lung in this slice"] * len(empty)
     if not positions:
         return []
-    size = loaded.recipe["image_size"]
-    images = resize(store.read("image", np.array(positions)), size)
-    found = loaded.predict(images) >= loaded.recipe["threshold"]
     lines = []
-    for name, image, lung in zip(names, images, (refine_lungs(mask) for mask in found), strict=True):
-        marked = adaptive_threshold(image, lung, config.threshold)
-        level = local_value(image, lung, config.threshold) if lung.any() else 0.0
-        lines.append(
-            {
-                "name": name,
-                "image": image,
-                "lung_mask": lung,
-                "infection_mask": marked,
-                "excess": np.clip((image - level) / STEEP, 0, 1),
-                "percent": infection_percent(marked, lung),
-            }
-        )
+    for name, one in zip(names, quantified(config, loaded, store.read("image", np.array(positions))), strict=True):
+        level = local_value(one.image, one.lung_mask, config.threshold) if one.lung_mask.any() else 0.0
+        lines.append({"name": name, "excess": np.clip((one.image - level) / STEEP, 0, 1), **vars(one)})
     return lines

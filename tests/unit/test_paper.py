@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import matplotlib.image
 import numpy as np
@@ -15,8 +16,10 @@ from covidpipe import workflow
 from covidpipe.cli import main
 from covidpipe.config import Recipe, load, parse
 from covidpipe.errors import BadConfig
+from covidpipe.io.files import to_table
 from covidpipe.paper import figures
 from covidpipe.paper.frames import SCORINGS, confusions, ct_box, margin
+from covidpipe.paper.percentages import percent_table
 from covidpipe.paper.published import read_published
 from covidpipe.paper.tables import (
     Result,
@@ -28,6 +31,7 @@ from covidpipe.paper.tables import (
 )
 from covidpipe.registry import MODELS, PROTOCOLS, REGIMES
 from covidpipe.schemas import PAPER_TABLE, TABLES
+from covidpipe.stages import paper_percentages
 from covidpipe.stages.frames import AUTHORS, PAINTER, frame_rows
 
 ROOT = Path(__file__).parents[2]
@@ -110,10 +114,69 @@ def test_alom_rows_are_found_by_what_they_are_of():
     assert rows_of(rows, row="COVID-19 in X-rays", measure="accuracy")[0]["published"] == 84.67
 
 
+class OneDisk:
+    """Stands for a network that marks one disk as lung on every image."""
+
+    recipe: ClassVar = {"image_size": 48, "threshold": 0.5}
+
+    def predict(self, images):
+        return np.repeat(DISK[None].astype(np.float32), len(images), axis=0)
+
+
+DISK = np.hypot(*np.meshgrid(np.arange(48) - 24, np.arange(48) - 24)) < 16
+
+
+class Drawn:
+    """Stands for a store: a healthy slice, one with a lesion of a quarter of the lung, and one below the lungs."""
+
+    arrays = ("image", "lung_mask", "infection_mask")
+
+    def __init__(self):
+        lesion = DISK & np.logical_and.outer(np.arange(48) < 24, np.arange(48) < 24)
+        self.lung_mask = np.stack([DISK, DISK, np.zeros_like(DISK)]).astype(np.uint8)
+        self.infection_mask = np.stack([lesion * 0, lesion, lesion * 0]).astype(np.uint8)
+        self.image = (200 - 150 * self.lung_mask + 100 * self.infection_mask).astype(np.uint8)
+
+    def read(self, name, positions):
+        return getattr(self, name)[positions]
+
+
+def test_percentages_are_told_by_kind_of_image_beside_the_printed_ones(monkeypatch):
+    """The threshold finds the lesion, but for the lung's rim; nobody's percentages are made up."""
+    ct = Recipe(
+        task="segment_lungs", dataset="medseg829", model="nabla3", regime="scratch", protocol="grouped", image_size=48
+    )
+    rows = pd.DataFrame({"n": [0, 1, 2], "group": ["a", "b", "b"], "has_infection_mask": True})
+    monkeypatch.setattr(paper_percentages, "load_model_folder", lambda folder: OneDisk())
+    monkeypatch.setattr(paper_percentages, "test_part", lambda config, recipe: (Drawn(), rows))
+    monkeypatch.setattr(
+        paper_percentages,
+        "evaluated",
+        lambda config, task, protocol, modality, *_: [ct] if (protocol, modality) == ("grouped", "ct") else [],
+    )
+    found = {one.kind: one for one in paper_percentages.percentages(load(ROOT / "config" / "paper-phantoms.yaml"))}
+    assert sorted(found) == ["CT with lesions", "CT with lungs and no lesion", "CT without lungs"]
+    ill = found["CT with lesions"]
+    quarter = 100 * Drawn().infection_mask[1].sum() / DISK.sum()
+    assert ill.true.tolist() == pytest.approx([quarter]) and 0.7 * quarter < ill.found[0] <= quarter
+    assert found["CT with lungs and no lesion"].found.tolist() == [0.0]
+    assert np.isnan(found["CT without lungs"].true).all()
+
+    table = percent_table(ALOM, list(found.values()), "short", seed=1)
+    printed = [row for row in table if row.get("published") is not None]
+    assert [row["published"] for row in printed] == [33.52, 51.23, 27.66, 47.89, 37.58, 30.84, 80.39, 23.18]
+    assert {shown([row])[0][-1] for row in printed} == {"-"}  # nobody has those images
+    (ours,) = rows_of(table, row="CT with lesions", measure="infection_percent")
+    assert ours["grouped_protocol"] == pytest.approx(ill.found[0]) and ours["grouped_protocol_patients"] == 1
+    (zero,) = rows_of(table, row="CT with lesions: always_zero", measure="mean_absolute_error")
+    assert zero["grouped_protocol"] == pytest.approx(quarter) and zero["role"] == "control"
+    (films,) = rows_of(table, row="COVID-19 in X-rays", measure="infection_percent")
+    assert shown([films])[0][-2:] == ["not run", "not run"]
+    assert len(to_table(table, PAPER_TABLE)) == len(table)
+
+
 @pytest.mark.parametrize("source", ["Table 2", "Table 3", "Table 4", "Table 5", "Table 6"])
 def test_every_table_keeps_its_schema_with_and_without_results(source):
-    from covidpipe.io.files import to_table
-
     task, model = ("classify", "resnet18") if source in ("Table 2", "Table 3") else ("segment_infection", "segnet")
     for results in ([], [result(task, model, "scratch_original" if task == "classify" else "scratch")]):
         assert len(to_table(khan_table(KHAN, source, results, "phantoms"), PAPER_TABLE)) > 5
