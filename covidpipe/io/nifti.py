@@ -65,6 +65,11 @@ class Nifti:
                 "unsupported_format",
                 f"A NIfTI of {len(self.shape)} dimensions; a volume of 3 was expected: split it into volumes.",
             )
+        if 0 in self.shape:
+            raise BadInput(
+                "unreadable",
+                "A NIfTI without a voxel: a side of 0; a whole file was expected: copy or export it again.",
+            )
         if self.volume.get_data_dtype().fields is not None:
             raise BadInput("color_image", "A NIfTI of colors; one value a voxel was expected: export the CT itself.")
         if self.volume.get_data_dtype().kind == "c":
@@ -116,7 +121,8 @@ class Nifti:
         # Voxels run to the patient's right, anterior and superior; a picture runs to the left and posterior.
         values = self.voxels[::-1, ::-1, frame].T
         if (self.slope, self.intercept) != (1.0, 0.0):
-            values = values.astype(np.float64) * self.slope + self.intercept
+            with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused by whoever asked
+                values = values.astype(np.float64) * self.slope + self.intercept
         if values.dtype == np.uint8:
             return np.ascontiguousarray(values)
         if values.dtype.kind == "f":
@@ -130,8 +136,9 @@ class Nifti:
 def _is_label_map(stored: np.ndarray) -> bool:
     """True for few small whole numbers in uniform regions. An 8-bit CT has as small numbers, but more of them."""
     middle = stored[..., :: max(1, stored.shape[-1] // 32)]
-    if middle.dtype.kind not in "iu" and not bool((middle == np.rint(middle)).all()):
-        return False
+    with np.errstate(invalid="ignore"):
+        if middle.dtype.kind not in "iu" and not bool((middle == np.rint(middle)).all()):
+            return False
     if middle.min() < 0 or middle.max() > 1 << 10 or len(np.unique(middle)) > LABELS_AT_MOST:
         return False
     inside = middle[1:] != 0

@@ -257,11 +257,17 @@ def nifti(random: Random) -> tuple[str, bytes]:
     if random.random() < 0.3:
         content = damaged(content, random)
     if random.random() < 0.5:
-        content = gzip.compress(content + bytes(random.choice((0, 0, 0, 30_000_000))), 1)
+        content = gzip.compress(content, 1) + random.choice((b"", b"", b"", _zeros("gzip", 30_000_000)))
         if random.random() < 0.4:
             content = damaged(content, random)
         return ".nii.gz", content
     return ".nii", content
+
+
+@cache
+def _zeros(form: str, count: int) -> bytes:
+    """So many zeros, packed: made once, as packing them takes longer than all else of a file."""
+    return gzip.compress(bytes(count), 1, mtime=0) if form == "gzip" else zlib.compress(bytes(count), 9)
 
 
 # --- PNG, JPEG, TIFF ------------------------------------------------------------------------------------------------
@@ -313,11 +319,11 @@ def png(random: Random) -> tuple[str, bytes]:
             rest = bytes(random.choice((0, 1, 2, 3, 4, 6, 8, 16, 255)) for _ in range(5))
             chunks[0] = (b"IHDR", struct.pack(">II", *sizes) + rest)
         elif how == 1:  # text that unpacks to much more
-            bomb = zlib.compress(bytes(random.choice((10, 10**6, 5 * 10**7))), 9)
+            bomb = _zeros("zlib", random.choice((10, 10**6, 5 * 10**7)))
             kind, head = random.choice(((b"zTXt", b"a\0\0"), (b"iCCP", b"a\0\0"), (b"iTXt", b"a\0\1\0\0\0")))
             chunks.insert(random.randrange(1, len(chunks)), (kind, head + bomb))
         elif how == 2:
-            bomb = zlib.compress(bytes(random.choice((0, 10, 10**7))), 9)
+            bomb = _zeros("zlib", random.choice((0, 10, 10**7)))
             chunks = [(kind, bomb if kind == b"IDAT" else data) for kind, data in chunks]
         elif how == 3:
             random.shuffle(chunks)
@@ -438,10 +444,15 @@ def config(random: Random) -> tuple[str, bytes]:
         return ".yaml", f"cohorts: {'[' * deep}{']' * deep}".encode()
     from covidpipe.config import Config
 
-    loaded = yaml.safe_load(file.read_text()) or {}
+    loaded = dict(_config(file))
     for _ in range(random.choice((1, 2, 3))):
         loaded[random.choice((*Config.model_fields, "x"))] = _tree(random, random.choice((0, 1, 3)))
-    return ".yaml", yaml.safe_dump(loaded).encode()
+    return ".yaml", yaml.dump(loaded, Dumper=yaml.CSafeDumper, allow_unicode=random.random() < 0.5).encode()
+
+
+@cache
+def _config(file: Path) -> dict[str, Any]:
+    return yaml.load(file.read_bytes(), Loader=yaml.CSafeLoader) or {}
 
 
 # --- Tables and stores of our own -----------------------------------------------------------------------------------

@@ -11,13 +11,16 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from covidpipe.config import Limits, Source, load
 from covidpipe.errors import CovidpipeError
@@ -36,20 +39,32 @@ CRASHED, SLOW = "Decoding the file ended its process", "Reading the file took mo
 
 @dataclass
 class Count:
-    """What was seen: files by kind, rows, outcomes by code, and everything that must not be."""
+    """What was seen: files by kind, rows, outcomes by code, and everything that must not be.
+
+    `answered` counts the files that became a row or more, an error in words included: it must be that of all files.
+    """
 
     files: Counter[str] = field(default_factory=Counter)
+    answered: int = 0
     rows: int = 0
     codes: Counter[str] = field(default_factory=Counter)
-    unforeseen: Counter[str] = field(default_factory=Counter)
+    unforeseen: list[str] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)
     hangs: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
-    slowest: float = 0.0
+    peak_bytes: int = 0
+    seconds: float = 0.0
 
     @property
     def clean(self) -> bool:
-        return not (self.crashes or self.hangs or self.faults)
+        return not (self.crashes or self.hangs or self.faults) and self.answered == self.files.total()
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> Count:
+        """A count from its `vars`, as a JSON file holds them."""
+        kept = {item.name: told[item.name] for item in fields(cls)}
+        counters = {name: Counter(value) for name, value in kept.items() if isinstance(value, dict)}
+        return cls(**kept | counters)
 
 
 def make(kind: str, seed: int, number: int) -> tuple[str, bytes]:
@@ -71,6 +86,7 @@ def read_images(folder: Path, count: Count, limits: Limits = LIMITS) -> list[dic
         return []
     count.rows += len(rows)
     seen = {row["path"] for row in rows}
+    count.answered += sum(record.path in seen for record in records)
     count.faults += [f"{record.path}: no row" for record in records if record.path not in seen]
     for row in rows:
         code = row["reason"] or "accepted"
@@ -79,7 +95,7 @@ def read_images(folder: Path, count: Count, limits: Limits = LIMITS) -> list[dic
             count.faults.append(f"{row['path']}: neither accepted nor refused: {row['reason']}")
         sentence = row["sentence"] or ""
         if sentence.startswith(FORESEEN):
-            count.unforeseen[sentence[len(FORESEEN) :].split(")")[0]] += 1
+            count.unforeseen.append(f"{row['path']}: {sentence[len(FORESEEN) :].split(')')[0]}")
         if sentence.startswith(CRASHED):
             count.crashes.append(row["path"])
         if sentence.startswith(SLOW) and " s;" in sentence:
@@ -106,8 +122,8 @@ def _archive(path: Path) -> None:
         gather(path, target, LIMITS)
     finally:
         assert not [p for p in path.parent.iterdir() if p.name.endswith(".partial")], "left behind"
-    outside = [p for p in target.rglob("*") if p.is_symlink() or not p.resolve().is_relative_to(target.resolve())]
-    assert not outside and not (path.parent / "up.png").exists() and not Path("/root.png").exists()
+    assert not any(path.is_symlink() for path in target.rglob("*"))  # and so all of it lies below
+    assert not (path.parent / "up.png").exists() and not Path("/root.png").exists()
 
 
 def _list(path: Path) -> None:
@@ -118,13 +134,15 @@ def _list(path: Path) -> None:
 
 def _table(path: Path) -> None:
     """A damaged table is refused, or is the whole one: what was damaged then was no part of a row."""
-    import pyarrow.parquet as pq
-
     from covidpipe.io.files import read_table
     from covidpipe.schemas import SPLIT
 
-    read = read_table(path, SPLIT)
-    assert read.to_pylist() == pq.read_table(io.BytesIO(makers.split_table())).to_pylist(), "a wrong table was read"
+    assert read_table(path, SPLIT).to_pylist() == _rows(), "a wrong table was read"
+
+
+@cache
+def _rows() -> list[dict]:
+    return pq.read_table(io.BytesIO(makers.split_table())).to_pylist()
 
 
 def _store(path: Path) -> None:
@@ -139,24 +157,25 @@ def _store(path: Path) -> None:
     assert np.array_equal(images, makers.stored_images()) and not masks.any(), "wrong pixels were read"
 
 
-def read_others(kind: str, files: list[Path], count: Count) -> None:
-    """`outcome` of each file, in a worker process with ingest's bounds."""
+def read_others(files: list[tuple[str, Path]], count: Count) -> None:
+    """`outcome` of each file, of any kind, in a worker process with ingest's bounds."""
     waiting = list(files)
     while waiting:
         with _pool() as pool:
             try:
                 while waiting:
+                    kind, path = waiting[-1]
                     began = time.monotonic()
-                    code = pool.submit(_bounded_outcome, kind, waiting[-1]).result()
-                    count.slowest = max(count.slowest, time.monotonic() - began)
+                    code = pool.submit(_bounded_outcome, kind, path).result()
                     if code.startswith("!"):
-                        count.faults.append(f"{waiting[-1].name}: {code[1:]}")
+                        count.faults.append(f"{path.name}: {code[1:]}")
                     count.codes[f"{kind}: {code.lstrip('!').split(':')[0]}"] += 1
                     count.rows += 1
+                    count.answered += 1
                     waiting.pop()
             except BrokenProcessPool:
                 slow = time.monotonic() - began >= LIMITS.max_seconds
-                (count.hangs if slow else count.crashes).append(waiting.pop().name)
+                (count.hangs if slow else count.crashes).append(waiting.pop()[1].name)
 
 
 def _pool() -> ProcessPoolExecutor:

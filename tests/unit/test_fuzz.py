@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import struct
 import time
@@ -23,6 +24,7 @@ from covidpipe.errors import BadConfig
 from covidpipe.io.sources import walk
 from covidpipe.records import ImageRecord
 from covidpipe.stages import ingest
+from tests.fuzz import __main__ as at_length
 from tests.fuzz import makers, reading
 
 # Hypothesis hands the makers its own source of chance, and so can shrink what fails.
@@ -75,9 +77,36 @@ def test_a_folder_of_all_kinds_is_counted_without_a_crash_a_hang_or_a_fault(tmp_
         kind = list(makers.IMAGES)[number % len(makers.IMAGES)]
         ending, content = reading.make(kind, 1, number)
         (tmp_path / f"{kind}-{number}{ending}").write_bytes(content)
+        count.files[kind] += 1
     rows = reading.read_images(tmp_path, count)
     assert count.clean and not count.unforeseen and count.rows == len(rows) >= 50
     assert {row["path"] for row in rows} == set(walk(tmp_path))
+
+
+def test_a_long_run_in_parts_counts_what_one_run_counts(tmp_path, monkeypatch, capsys):
+    """By its record: as one work session is shorter than the run."""
+    monkeypatch.setattr(at_length, "BATCH", 7)
+    monkeypatch.setenv("COVIDPIPE_ID_KEY", str(tmp_path / "id.key"))  # the command sets one of its own: put back after
+
+    def run(record: Path, *more: str) -> dict:
+        monkeypatch.setattr(
+            "sys.argv", ["fuzz", "--kinds", "list", "--keep", str(tmp_path), "--record", str(record), *more]
+        )
+        assert at_length.main() == 0
+        return json.loads(record.read_text())
+
+    whole = run(tmp_path / "whole.json", "--count", "30")
+    parts = run(tmp_path / "parts.json", "--count", "10")
+    assert parts["count"]["files"] == {"list": 10}
+    parts = run(tmp_path / "parts.json", "--count", "30", "--resume", "--seconds", "0")
+    assert parts["count"]["files"] == {"list": 10} and "--resume goes on" in capsys.readouterr().out
+    parts = run(tmp_path / "parts.json", "--count", "30", "--resume")
+    for measured in ("seconds", "peak_bytes"):
+        assert parts["count"].pop(measured) > 0 and whole["count"].pop(measured) > 0
+    assert parts == whole and whole["count"]["answered"] == 30
+    assert parts["files_by_code"].popitem()[1] == 30
+    with pytest.raises(SystemExit, match="of other files"):
+        run(tmp_path / "parts.json", "--resume", "--seed", "2")
 
 
 # --- Bounds ---------------------------------------------------------------------------------------------------------

@@ -90,6 +90,15 @@ def test_half_a_volume_is_unreadable(tmp_path):
         assert refusal.value.reason == "unreadable"
 
 
+@pytest.mark.parametrize("shape", [(0, 80, 6), (80, 80, 0), (80, 0)])
+def test_a_volume_without_a_voxel_is_unreadable(tmp_path, shape):
+    """Found by `make fuzz`: its least value was asked for."""
+    nib.save(nib.Nifti1Image(np.zeros(shape, np.int16), np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(BadInput, match="a side of 0") as refusal:
+        read_image(tmp_path / "a.nii")
+    assert refusal.value.reason == "unreadable"
+
+
 @pytest.mark.real_data
 def test_real_volumes(real_data: Path):
     folder = real_data / "ct-lungs/totalsegmentator_example"
