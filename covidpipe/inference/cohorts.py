@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from covidpipe.registry import METHODS
 BATCH = 32  # images in memory at a time
 
 Networks = Mapping[str, Mapping[str, LoadedModel]]  # by modality and task
+Content = tuple[str, str, str]  # see `_content`
 
 
 def applicable_methods(config: Config, wanted: Iterable[str]) -> dict[str, list[str]]:
@@ -58,7 +60,8 @@ def findings(
 ) -> Iterator[tuple[dict[str, Any], dict[str, Finding]]]:
     """Each row in order, with what each method found in its image.
 
-    An image that can no longer be read has empty masks and the reason ``unreadable``.
+    Images with the same pixels are computed once. An image that can no longer be read, and of which no such copy was
+    read before, has empty masks and the reason ``unreadable``.
 
     Parameters
     ----------
@@ -71,30 +74,45 @@ def findings(
         As `load_networks` gives them.
     config : Config
     """
-    for start in range(0, len(rows), BATCH):
-        yield from _batch(rows[start : start + BATCH], root, wanted, networks, config)
-
-
-def _batch(
-    rows: Sequence[dict[str, Any]],
-    root: Path,
-    wanted: Mapping[str, Sequence[str]],
-    networks: Networks,
-    config: Config,
-) -> Iterator[tuple[dict[str, Any], dict[str, Finding]]]:
-    found: dict[str, dict[str, Finding]] = {}
-    for modality in sorted({row["modality"] for row in rows if wanted[row["modality"]]}):
-        grids = methods.grids_of(networks[modality], config)
-        read: list[tuple[str, dict[Grid, np.ndarray]]] = []
-        for row in (row for row in rows if row["modality"] == modality):
-            with contextlib.suppress(BadInput):  # it was readable at ingest; its row will say that it no longer is
-                read.append((row["image_id"], methods.to_grids(read_again(root, row), grids)))
-        if read:
-            batch = methods.to_batch([images for _, images in read])
-            of_method = methods.find(batch, wanted[modality], networks[modality], config)
-            for i, (image_id, _) in enumerate(read):
-                found[image_id] = {method: of_images[i] for method, of_images in of_method.items()}
     size, _ = methods.common_grid(config)
     nothing = Finding(np.zeros((size, size), bool), np.zeros((size, size), bool), reasons=("unreadable",))
+    known: dict[Content, dict[str, Finding]] = {}
+    to_come = Counter(_content(row) for row in rows)
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        for modality in sorted({row["modality"] for row in batch if wanted[row["modality"]]}):
+            some = [row for row in batch if row["modality"] == modality and _content(row) not in known]
+            known |= _found(some, root, wanted[modality], networks[modality], config)
+        for row in batch:
+            content = _content(row)
+            yield row, known.get(content, dict.fromkeys(wanted[row["modality"]], nothing))
+            to_come[content] -= 1
+            if not to_come[content]:
+                known.pop(content, None)
+
+
+def _content(row: Mapping[str, Any]) -> Content:
+    """What an image's findings depend on: its pixels, and how they are to be read."""
+    return row["pixel_sha256"], row["modality"], row["intensity"]
+
+
+def _found(
+    rows: Iterable[Mapping[str, Any]],
+    root: Path,
+    wanted: Sequence[str],
+    networks: Mapping[str, LoadedModel],
+    config: Config,
+) -> dict[Content, dict[str, Finding]]:
+    """What the methods find in the images of a modality that can be read."""
+    grids = methods.grids_of(networks, config)
+    read: dict[Content, dict[Grid, np.ndarray]] = {}
     for row in rows:
-        yield row, found.get(row["image_id"], dict.fromkeys(wanted[row["modality"]], nothing))
+        if _content(row) not in read:
+            with contextlib.suppress(BadInput):  # it was readable at ingest; its row will say that it no longer is
+                read[_content(row)] = methods.to_grids(read_again(root, row), grids)
+    if not read:
+        return {}
+    of_method = methods.find(methods.to_batch(list(read.values())), wanted, networks, config)
+    return {
+        content: {method: of_images[i] for method, of_images in of_method.items()} for i, content in enumerate(read)
+    }

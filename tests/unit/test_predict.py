@@ -7,9 +7,9 @@ import pytest
 import tiny_cohort as tiny
 
 from covidpipe.errors import CovidpipeError
-from covidpipe.inference import engine
+from covidpipe.inference import cohorts, engine
 from covidpipe.inference.methods import worst_part
-from covidpipe.io.files import file_sha256, read_json, read_table
+from covidpipe.io.files import file_sha256, read_json, read_table, write_table
 from covidpipe.io.store import open_store
 from covidpipe.schemas import IMAGES, MASK_INDEX
 from covidpipe.stages import predict
@@ -104,6 +104,33 @@ def test_a_file_that_changed_or_went_is_a_reason_not_a_crash(images, networks, t
     for key in ((tiny.ILL, "khan2020"), (tiny.ILL, "alom2020"), (tiny.XRAY, "alom2020")):
         assert found[key]["reasons"] == ["unreadable"] and not found[key]["lung_mask"].any()
     assert found[tiny.HEALTHY, "khan2020"]["lung_mask"].any()
+
+
+def test_copies_are_computed_once_and_serve_where_one_of_them_is_gone(images, networks, tmp_path, monkeypatch):
+    """Eight copies in two batches, the first of them gone: the network sees one, whose masks serve all."""
+    monkeypatch.setattr(cohorts, "BATCH", 5)
+    rows = read_table(images, IMAGES).to_pylist()
+    ill = next(row for row in rows if row["image_id"] == tiny.ILL)
+    copies = [ill | {"image_id": f"copy-{n}"} for n in range(8)]
+    copies[0]["source_sha256"] = "gone"
+    write_table(images, rows + copies, IMAGES)
+    seen = []
+    whole = engine.LoadedModel.predict
+
+    def counted(self, batch):
+        seen.append((self.recipe["task"], len(batch)))
+        return whole(self, batch)
+
+    monkeypatch.setattr(engine.LoadedModel, "predict", counted)
+    predict.run(tiny.config(tmp_path), "c", images, 0, tmp_path / "out")
+    found = entries(tmp_path / "out")
+    for method in ("alom2020", "khan2020"):
+        for n in range(8):
+            assert np.array_equal(found[f"copy-{n}", method]["lung_mask"], found[tiny.ILL, method]["lung_mask"])
+            assert np.array_equal(
+                found[f"copy-{n}", method]["infection_mask"], found[tiny.ILL, method]["infection_mask"]
+            )
+    assert sum(n for task, n in seen if task == "classify") == 2  # the healthy slice and the ill one
 
 
 def test_a_missing_role_leaves_the_method_out(images, networks, tmp_path):

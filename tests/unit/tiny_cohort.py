@@ -6,6 +6,7 @@ than 90, and the classifier says yes where the mean grey level is above `SCREEN`
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def write_images(folder: Path) -> Path:
                 "row_spacing_mm": 0.5 if image_id == ILL else None,
                 "column_spacing_mm": 2.0 if image_id == ILL else None,
                 "source_sha256": file_sha256(folder / "files" / "ct" / f"{image_id}.png"),
+                "pixel_sha256": hashlib.sha256(image.tobytes()).hexdigest(),
                 "lung_mask_path": f"lung/{image_id}.png",
                 "infection_mask_path": f"infection/{image_id}.png",
                 "accepted": True,
