@@ -71,11 +71,22 @@ def _cells(piece: pa.Table) -> pa.Table:
     return pa.table({name: to_text(piece[name]) for name in piece.column_names})
 
 
+def _csv_cells(piece: pa.Table) -> pa.Table:
+    """Cells with truth values as ``TRUE`` and ``FALSE``: R knows no others, and everybody else knows these."""
+    cells = _cells(piece)
+    return pa.table(
+        {
+            name: pc.if_else(cells[name], "TRUE", "FALSE") if pa.types.is_boolean(cells[name].type) else cells[name]
+            for name in cells.column_names
+        }
+    )
+
+
 def _write_csv(table: Path, spec: TableSpec, out: Path) -> int:
     rows = 0
-    with pa.csv.CSVWriter(out, _cells(spec.schema.empty_table()).schema) as writer:
+    with pa.csv.CSVWriter(out, _csv_cells(spec.schema.empty_table()).schema) as writer:
         for piece in read_pieces(table, spec, checked=True):
-            writer.write_table(_cells(piece))
+            writer.write_table(_csv_cells(piece))
             rows += len(piece)
     return rows
 

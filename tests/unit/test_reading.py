@@ -19,6 +19,7 @@ from covidpipe import cli
 from covidpipe.io.files import write_pieces, write_table
 from covidpipe.io.hive import write_dataset
 from covidpipe.provenance import id_key, keyed_hash
+from covidpipe.registry import SEVERITY
 from covidpipe.schemas import INFECTION, PATIENTS
 
 PAGE = "reading-the-table.md"
@@ -86,16 +87,66 @@ def test_polars(layout, truth):
     assert dict(names["percent"].iter_rows()) == truth
 
 
-def test_r(layout, truth, tmp_path):
+def run_r(code: str, *packages: str) -> None:
+    """Run `code` in R; skipped, with the reason, where R or one of its packages is missing."""
     if shutil.which("Rscript") is None:
         pytest.skip("R is not installed")
-    there = "quit(status = as.integer(!all(sapply(c('arrow', 'dplyr'), requireNamespace, quietly = TRUE))))"
-    if subprocess.run(["Rscript", "-e", there], capture_output=True).returncode:
-        pytest.skip("R has not the packages arrow and dplyr")
-    code = snippet("r", layout) + 'write.csv(percent, "r.csv", row.names = FALSE)\n'
-    subprocess.run(["Rscript", "-e", code], check=True, capture_output=True)
+    missing = f"cat(Filter(function(p) !requireNamespace(p, quietly = TRUE), c({', '.join(map(repr, packages))})))"
+    lacks = subprocess.run(["Rscript", "-e", missing], capture_output=True, text=True, check=True).stdout
+    if lacks:
+        pytest.skip(f"R has not: {lacks}")
+    ran = subprocess.run(["Rscript", "-e", code], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+def told_by_r() -> dict[str, float]:
+    """What R left in `r.csv`, by patient."""
     told = pd.read_csv("r.csv", dtype={"patient_id": str})
-    assert dict(zip(told["patient_id"], told["percent"], strict=True)) == truth
+    return dict(zip(told["patient_id"], told["percent"], strict=True))
+
+
+KEEP = 'write.csv(percent, "r.csv", row.names = FALSE)\n'
+
+
+def test_r(layout, truth):
+    run_r(snippet("r", layout) + KEEP, "arrow", "dplyr")
+    assert told_by_r() == truth
+
+
+@pytest.mark.parametrize("layout", ["file"], indirect=True)
+def test_r_without_arrow(layout, truth):
+    run_r(snippet("r", layout, "nanoparquet") + KEEP, "nanoparquet")
+    assert told_by_r() == truth
+
+
+@pytest.mark.parametrize("layout", ["file"], indirect=True)
+def test_r_knows_reasons_as_lists_nulls_as_na_and_words_as_characters(layout, rows):
+    rejected = sum("unreadable" in row["qc_reasons"] for row in rows.to_pylist())
+    lung = sum(row["lung_px"] or 0 for row in rows.to_pylist())
+    checks = f"""
+    unread <- sapply(table$qc_reasons, function(reasons) "unreadable" %in% reasons)
+    stopifnot(sum(unread) == {rejected}, pixels == {lung}, nrow(screened) == 0)
+    stopifnot(all(is.na(table$infection_percent[unread])), is.character(table$qc_status))
+    stopifnot(is.logical(table$covid_positive), all(is.na(table$split)), !any(sapply(table, is.factor)))
+    """
+    run_r(snippet("r", layout, "screened_negative") + checks, "arrow")
+
+
+def test_r_reads_the_csv_with_its_types(rows, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_pieces("infection.parquet", [rows], INFECTION)
+    assert cli.main(["export", "infection.parquet", "--format", "csv"]) == cli.DONE
+    assert "TRUE" in pd.read_csv("infection.csv", dtype=str)["covid_positive"].to_list()
+    kinds = """
+    stopifnot(is.logical(table$covid_positive), is.character(table$patient_id), is.numeric(table$infection_percent))
+    stopifnot(any(table$covid_positive, na.rm = TRUE), sum(is.na(table$patient_id)) == 2, anyNA(table$qc_reasons))
+    """
+    run_r(snippet("r", "file", "read.csv") + kinds)
+
+
+def test_the_severity_classes_of_the_page_are_those_of_the_table():
+    levels = ", ".join(f'"{word}"' for word in SEVERITY)
+    assert f"levels = c({levels})" in (DOCS / PAGE).read_text(encoding="utf-8")
 
 
 def test_covariates_are_joined_by_hashes(tmp_path, monkeypatch):
