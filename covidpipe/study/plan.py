@@ -1,7 +1,10 @@
 """Which rules a study runs, how often, and which needs which: its workflow as a graph, from the config alone.
 
-Snakemake can draw this graph only once it knows how many images there are. Here a cohort's shards count as one, so that
-the same config gives the same picture; a test holds it against what Snakemake says of a study that has been run.
+A picture of stages, not of jobs: a cohort's shards count as one, so that the same config gives the same picture, at
+once, before any image is read and after. Snakemake would have to be started for it (seconds, within a job of its own)
+and draws what is done with images only once they are ingested. Which files are made and read is asked of `paths` and
+`workflow`, as the rules ask; a test holds the graph, rule by rule, against Snakemake's own, and fails for a rule that
+has no box.
 """
 
 from __future__ import annotations
