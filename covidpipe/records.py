@@ -1,10 +1,8 @@
-"""What a dataset's parser says of an image, and how image tables are cut into shards."""
+"""What a dataset's parser says of an image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -45,23 +43,3 @@ class ImageRecord:
     published_part: str | None = None
     modality: str | None = None
     intensity: str | None = None
-
-
-def shard_rows(table: pa.Table, shard: int, size: int) -> pa.Table:
-    """Rows of one shard of an image table, in their stored order.
-
-    Parameters
-    ----------
-    table : pyarrow.Table
-        ``images.parquet``, accepted rows or not.
-    shard : int
-        From 0.
-    size : int
-        Images of a shard.
-
-    Examples
-    --------
-    >>> shard_rows(pa.table({"n": range(5)}), 1, 3)["n"].to_pylist()
-    [3, 4]
-    """
-    return table.slice(shard * size, size)

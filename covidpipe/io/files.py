@@ -262,10 +262,44 @@ def read_table(path: str | Path, spec: TableSpec) -> pa.Table:
     BadTable
         The file is missing, truncated, or holds another table.
     """
+    return _checked(path, spec, list(read_pieces(path, spec)))
+
+
+def read_rows(path: str | Path, spec: TableSpec, start: int, count: int) -> pa.Table:
+    """Some rows of a table in one file, checked; row groups that hold none of them are not read.
+
+    Parameters
+    ----------
+    path : path
+    spec : TableSpec
+    start, count : int
+        The rows from `start`, `count` of them or as many as there are.
+
+    Raises
+    ------
+    BadTable
+        The file is missing or truncated, or what is read of it is of another table.
+    """
+    pieces: list[pa.Table] = []
+    at, first = 0, start
+    with opened(Path(path)) as file:
+        for group in range(file.num_row_groups):
+            end = at + file.metadata.row_group(group).num_rows
+            if at < start + count and start < end:
+                first = first if pieces else at
+                pieces.append(file.read_row_group(group))
+            at = end
+    return _checked(path, spec, pieces).slice(start - first, count)
+
+
+def _checked(path: str | Path, spec: TableSpec, pieces: Sequence[pa.Table]) -> pa.Table:
+    """Pieces of a table as one that keeps to `spec`."""
     # Other programs' files may say that nulls are allowed where they are not: that is checked, and then put right.
     lenient = pa.schema([field.with_nullable(True) for field in spec.schema])
-    table = pa.concat_tables([lenient.empty_table(), *(piece.cast(lenient) for piece in read_pieces(path, spec))])
     try:
+        for piece in pieces:
+            check_columns(piece.schema, spec)
+        table = pa.concat_tables([lenient.empty_table(), *(piece.cast(lenient) for piece in pieces)])
         check(table, spec)
     except BadTable as error:
         raise BadTable(f"{path}: {error} This covidpipe writes schema {SCHEMA_VERSION}: make the table anew.") from None

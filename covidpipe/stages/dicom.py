@@ -17,10 +17,10 @@ from covidpipe.io.dicom_out import Slice, report, require_highdicom, segmentatio
 from covidpipe.io.files import file_sha256, read_table, replacing
 from covidpipe.io.masks import native_masks
 from covidpipe.io.orientation import to_stored
+from covidpipe.io.shards import read_shard
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import open_store
-from covidpipe.records import shard_rows
-from covidpipe.schemas import IMAGES, INFECTION
+from covidpipe.schemas import INFECTION
 from covidpipe.sealed import place
 from covidpipe.workflow import shard_count
 
@@ -76,11 +76,10 @@ def run(config: Config, cohort: str, out: Path) -> dict[str, int]:
 def slices_of(config: Config, cohort: str, counts: dict[str, int]) -> Iterator[Slice]:
     """The DICOM images of a cohort by every method, series by series; images of other formats are counted."""
     images = paths.images(config, cohort)
-    table = read_table(images, IMAGES)
     root = image_root(config.source_root(cohort), images.parent / "unpacked")
     for number in range(shard_count(images, config.shard_images)):
         folder = paths.shard(config, cohort, number)
-        here = shard_rows(table, number, config.shard_images).to_pylist()
+        here = read_shard(images, number, config.shard_images).to_pylist()
         rows = {
             (row["image_id"], row["method"]): row
             for row in read_table(folder / "infection.parquet", INFECTION).to_pylist()

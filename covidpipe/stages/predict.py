@@ -18,14 +18,14 @@ from covidpipe.inference import methods
 from covidpipe.inference.cohorts import applicable_methods, findings, load_networks
 from covidpipe.inference.engine import LoadedModel
 from covidpipe.inference.methods import Finding
-from covidpipe.io.files import read_table, write_json
+from covidpipe.io.files import write_json
+from covidpipe.io.shards import read_shard
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import Block, creating
 from covidpipe.progress import track
 from covidpipe.provenance import device_name, run_record
-from covidpipe.records import shard_rows
 from covidpipe.registry import METHODS
-from covidpipe.schemas import IMAGES, MASK_INDEX
+from covidpipe.schemas import MASK_INDEX
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def run(config: Config, cohort: str, images: Path, shard: int, out: Path) -> Non
         A network that the config names is missing or damaged.
     """
     started = time.time()
-    table = shard_rows(read_table(images, IMAGES), shard, config.shard_images)
+    table = read_shard(images, shard, config.shard_images)
     rows = table.filter(table["accepted"]).to_pylist()
     root = image_root(config.source_root(cohort), images.parent / "unpacked")
     wanted = applicable_methods(config, config.cohort_methods(cohort))

@@ -13,16 +13,16 @@ import numpy as np
 from covidpipe import __version__
 from covidpipe.config import Config
 from covidpipe.errors import BadInput, BadTable
-from covidpipe.io.files import read_json, read_table, write_table
+from covidpipe.io.files import read_json, write_table
 from covidpipe.io.masks import native_masks
 from covidpipe.io.read import read_again
+from covidpipe.io.shards import read_shard
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import Store, open_store
 from covidpipe.quantify.conformal import Calibration, Intervals, calibrations_of, patients_needed
 from covidpipe.quantify.percentages import quantify_image, refusal, rejected
 from covidpipe.quantify.reference import Reference, deciding_settings, references_of
-from covidpipe.records import shard_rows
-from covidpipe.schemas import IMAGES, INFECTION, SCHEMA_VERSION
+from covidpipe.schemas import INFECTION, SCHEMA_VERSION
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def run(
     BadTable
         An image that should have masks has none: predict ran with another config or image table.
     """
-    rows = shard_rows(read_table(images, IMAGES), shard, config.shard_images).to_pylist()
+    rows = read_shard(images, shard, config.shard_images).to_pylist()
     store = open_store(masks)
     root = image_root(config.source_root(cohort), images.parent / "unpacked")
     healthy = references_of(map(read_json, references))

@@ -17,7 +17,7 @@ import tiny_cohort as tiny
 from covidpipe import cli, schemas
 from covidpipe.errors import BadTable, UsageError
 from covidpipe.io import export, files, validate
-from covidpipe.io.files import read_pieces, read_table, write_pieces, write_table
+from covidpipe.io.files import read_pieces, read_rows, read_table, write_pieces, write_table
 from covidpipe.io.hive import write_dataset
 from covidpipe.io.shards import shard_folders
 from covidpipe.schemas import INFECTION, REJECTED
@@ -42,6 +42,24 @@ def rows() -> pa.Table:
 @pytest.fixture(autouse=True)
 def small_groups(monkeypatch):
     monkeypatch.setattr(files, "ROW_GROUP", 16)
+
+
+@pytest.mark.parametrize(("start", "count"), [(0, 5), (14, 4), (16, 16), (20, 45), (75, 16), (81, 4), (500, 4), (0, 0)])
+def test_some_rows_are_read_without_the_row_groups_that_hold_none_of_them(rows, tmp_path, monkeypatch, start, count):
+    write_table(tmp_path / "big.parquet", rows, INFECTION)
+    whole, read = read_table(tmp_path / "big.parquet", INFECTION), []
+    group = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", lambda self, n: read.append(n) or group(self, n))
+    assert read_rows(tmp_path / "big.parquet", INFECTION, start, count) == whole.slice(start, count)
+    assert read == sorted({n // 16 for n in range(start, min(start + count, len(rows)))})
+
+
+def test_some_rows_of_another_table_are_refused(rows, tmp_path):
+    pq.write_table(rows.drop_columns("qc_status"), tmp_path / "old.parquet")
+    with pytest.raises(BadTable, match=r"old\.parquet: .*qc_status.*make the table anew"):
+        read_rows(tmp_path / "old.parquet", INFECTION, 3, 4)
+    with pytest.raises(BadTable, match="there is no such table"):
+        read_rows(tmp_path / "none.parquet", INFECTION, 3, 4)
 
 
 def test_a_folder_holds_the_same_rows_wherever_its_pieces_were_cut(rows, tmp_path):
