@@ -397,6 +397,7 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
         return {
             **common,
             "cases": config.report_cases,
+            "min_cell": config.summary.min_cell,
             "roles": cohort_roles(config, cohort),
             **{key: plain[key] for key in ("segment", "harmonize", "threshold")},
             "seed": config.seed,

@@ -503,6 +503,7 @@ def render(
             made_by=sorted(found["pipeline_version"].unique()),
             schema_version=SCHEMA_VERSION,
             seed=config.seed,
+            min_cell=config.summary.min_cell,
             config_yaml=public_config(config, cohort),
         )
     )
