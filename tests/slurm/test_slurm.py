@@ -264,7 +264,7 @@ def test_the_trial_of_the_cluster_says_what_is_wrong_here(cluster, tmp_path):
     study = Study(tmp_path / "study", cluster.environment)
     study.run("preflight", "--profile", "slurm")
     lines = study.said.splitlines()
-    for kind, node in (("cpu", "c1"), ("gpu", "g")):
+    for kind, node in (("cpu", ""), ("gpu", "g")):  # a job without a GPU may share a node with one that has
         found = [line for line in lines if line.startswith("ok") and f" {kind} ({node}" in line]
         assert any("shared disk: the note" in line for line in found), study.said
         assert any("environment: covidpipe" in line for line in found)
