@@ -171,7 +171,7 @@ def steps(seen: Look, config: Config, modality: str) -> list[dict[str, Any]]:
         found += [
             _step(
                 "alom2020",
-                f"Brighter than the threshold ({config.threshold.local})",
+                f"Brighter than the threshold ({config.threshold.local.replace('_', ' ')})",
                 f"By how many of 256 grey levels lung exceeds its level; yellow: {GREY_LEVELS} or more.",
                 heat(*of_level),
             ),
