@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 ONE_CORE := $(foreach rule,phantoms ingest harmonize wavelet train_model evaluate_model predict,$(rule)=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slurm check check-models check-backends check-authors check-paper check-slurm paper bench bench-check fuzz weights intervals docs licenses sbom vulnerabilities lock clean
+.PHONY: help env demo test test-slurm check check-models check-backends check-authors check-paper check-slurm paper bench bench-check fuzz fuzz-guided weights intervals docs licenses sbom vulnerabilities lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}'
@@ -75,9 +75,12 @@ check-backends: env ## every network on TensorFlow, JAX and PyTorch: the same an
 check-authors: env ## Khan et al.'s released weights on their 74 test images: their score, and what it is made of (3 minutes)
 	@python -m pytest -m full_size tests/unit/test_released.py -rP
 
-fuzz: env ## damaged files of every kind: rows, errors, crashes, hangs, memory; FUZZ="--count 2000 --seed 1 --seconds 600"
+fuzz: env ## damaged files of every kind: rows, crashes, hangs, memory; FUZZ="--count 100000 --seconds 3000 --resume"
 	@echo "Making and reading damaged files ..."
 	@python -m tests.fuzz $(FUZZ)
+
+fuzz-guided: env ## the same, led by coverage (atheris): a minute for each kind; FUZZ="--seconds 600 --kinds dicom"
+	@python -m tests.fuzz.guided $(FUZZ)
 
 # Without the images: which to get, where and under which licence, and all of it on synthetic patients.
 check-paper: env ## `snakemake paper` from nothing on synthetic patients, with two tiny networks (5 minutes)

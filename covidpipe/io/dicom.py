@@ -25,6 +25,7 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEGExtended12Bit,
 )
 
 from covidpipe.config import Limits
@@ -100,6 +101,11 @@ FAST: dict[str, Callable[[bytes], np.ndarray]] = {
     "1.2.840.10008.1.2.4.70": imagecodecs.ljpeg_decode,
     "1.2.840.10008.1.2.4.80": imagecodecs.jpegls_decode,
     "1.2.840.10008.1.2.4.81": imagecodecs.jpegls_decode,
+}
+# Damaged JPEG can make GDCM end the process; where another of pydicom's decoders reads as much, it is taken.
+SAFER = {
+    **dict.fromkeys(("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"), "pillow"),
+    **dict.fromkeys(("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"), "pyjpegls"),
 }
 END_OF_IMAGE = b"\xff\xd9"
 
@@ -350,8 +356,8 @@ class Dicom:
             # Dark is dense only on the screen: Hounsfield units mean the same whatever the display.
             values = self._top(stored, values) - values
         if padding is not None and padding.any() and not padding.all():
-            outside = -1024 if self._in_hounsfield(frame, intensity) else values[~padding].min()
-            values = np.where(padding, np.asarray(outside, values.dtype), values)
+            outside = np.int16(-1024) if self._in_hounsfield(frame, intensity) else values[~padding].min()
+            values = np.where(padding, outside, values)  # unsigned values become signed ones, if they have to
         return _small(values)
 
     def _in_hounsfield(self, frame: int, intensity: str | None) -> bool:
@@ -364,7 +370,7 @@ class Dicom:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return np.asarray(pixel_array(self.header, index=frame))
+                return np.asarray(pixel_array(self.header, index=frame, decoding_plugin=self._decoder()))
         # Native decoders of unknown bytes: what they raise has no common type.
         except Exception as error:
             failed = error
@@ -412,6 +418,11 @@ class Dicom:
         ):
             return None
         return pixels.view(np.int16 if allocated == 16 else np.int8) if signed else pixels
+
+    def _decoder(self) -> str:
+        """The decoder that pydicom is to take, by its name; empty: whichever it finds, GDCM first."""
+        twelve_bits = self.syntax == JPEGExtended12Bit and (self._number("BitsStored") or 0) > 8
+        return "" if twelve_bits else SAFER.get(str(self.syntax), "")
 
     def _has_decoder(self) -> bool:
         try:

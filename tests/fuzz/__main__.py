@@ -24,8 +24,6 @@ from covidpipe.provenance import code_fingerprint
 from tests.fuzz import makers, reading
 
 BATCH = 1000  # files that are made, read and removed together
-IN_MEMORY = Path("/dev/shm")  # each file is there for seconds, and a disk would be asked to keep it
-ROOM = 4 << 30  # bytes that a batch and what its archives unpack to stay below
 
 
 def main() -> int:
@@ -41,7 +39,10 @@ def main() -> int:
             sys.exit(f"{record}: of other files; wanted {files}. Give another --record, or the same arguments.")
         codes, count = Counter(told["files_by_code"]), reading.Count.of(told["count"])
     before, began = count.seconds, time.monotonic()
-    with _folder() as place, reading.PeakMemory() as memory:
+    with (
+        tempfile.TemporaryDirectory(prefix="fuzz-", dir=reading.memory_folder()) as place,
+        reading.PeakMemory() as memory,
+    ):
         os.environ["COVIDPIPE_ID_KEY"] = str(Path(place) / "id.key")
         while (done := count.files.total()) < given.count and time.monotonic() - began < given.seconds:
             size = min(BATCH, given.count - done)
@@ -78,11 +79,6 @@ def _code() -> str:
     for module in (makers, reading):
         digest.update(Path(module.__file__).read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    here = IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > ROOM
-    return tempfile.TemporaryDirectory(prefix="fuzz-", dir=IN_MEMORY if here else None)
 
 
 def _batch(folder: Path, kinds: list[str], seed: int, first: int, size: int, count: reading.Count, kept: Path) -> None:

@@ -485,11 +485,27 @@ def store(random: Random) -> tuple[str, bytes]:
         del files[name]
     else:
         files[name] = (b"", files[name][: random.randrange(len(files[name]))], damaged(files[name], random))[how - 1]
+    return ".store", _packed(files)
+
+
+def _packed(files: dict[str, bytes]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as made:
         for path, content in files.items():
             made.writestr(path, content)
-    return ".store", packed.getvalue()
+    return packed.getvalue()
+
+
+def store_inputs() -> list[bytes]:
+    """Each file of a store, behind a byte that says which: for a fuzzer that would only break the archive around it."""
+    return [bytes([number]) + content for number, (_, content) in enumerate(store_files())]
+
+
+def store_with(content: bytes) -> bytes:
+    """The archive of a store, of whose files the one that the first byte names holds the others."""
+    files = dict(store_files())
+    name = sorted(files)[content[0] % len(files) if content else 0]
+    return _packed(files | {name: content[1:]})
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import threading
 import time
 import zipfile
@@ -33,6 +34,8 @@ LIMITS = Limits(
     max_pixels=4_000_000, max_frames=500, max_unpacked_gib=0.05, max_unpacked_files=100, max_file_gib=0.1,
     max_memory_gib=1.0, max_seconds=20,
 )  # fmt: skip
+IN_MEMORY = Path("/dev/shm")  # each file is there for seconds, and a disk would be asked to keep it
+ROOM = 4 << 30  # bytes that a batch and what its archives unpack to stay below
 FORESEEN = "Reading failed ("  # a row all the same, but what no reader foresaw
 CRASHED, SLOW = "Decoding the file ended its process", "Reading the file took more than"
 
@@ -65,6 +68,11 @@ class Count:
         kept = {item.name: told[item.name] for item in fields(cls)}
         counters = {name: Counter(value) for name, value in kept.items() if isinstance(value, dict)}
         return cls(**kept | counters)
+
+
+def memory_folder() -> Path | None:
+    """Where files are best made; None: where temporary files are."""
+    return IN_MEMORY if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > ROOM else None
 
 
 def make(kind: str, seed: int, number: int) -> tuple[str, bytes]:
@@ -181,10 +189,11 @@ def read_others(files: list[tuple[str, Path]], count: Count) -> None:
 def _pool() -> ProcessPoolExecutor:
     context = get_context("forkserver")
     context.set_forkserver_preload(["tests.fuzz.reading", "covidpipe.stages.ingest", "covidpipe.io.store"])
-    return ProcessPoolExecutor(1, mp_context=context, initializer=_bound)
+    return ProcessPoolExecutor(1, mp_context=context, initializer=bound)
 
 
-def _bound() -> None:
+def bound() -> None:
+    """Give this process the memory that a worker of ingest has."""
     pa.array(["x"])  # Arrow takes a GiB of addresses at its first word, and none of that is the file's
     bound_memory(LIMITS.max_memory_gib)
 

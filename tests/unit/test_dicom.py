@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from pydicom.encaps import encapsulate
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from covidpipe.config import Limits
 from covidpipe.errors import BadInput
+from covidpipe.io import dicom as module
 from covidpipe.io.read import open_file, read_image
 
 AXIAL = [1, 0, 0, 0, 1, 0]
@@ -82,6 +84,32 @@ def test_padding_is_air(tmp_path):
     pixels[:5] = 2000  # a padding value that no clipping would catch
     image = read_image(dicom(tmp_path / "a", pixels, RescaleIntercept=0, PixelPaddingValue=2000))
     assert set(image.array[:5].ravel().tolist()) == {-1024}
+
+
+def test_padding_is_air_where_stored_values_have_no_sign(tmp_path):
+    """Found by `make fuzz-guided`: -1024 was to be an unsigned number."""
+    pixels = stored_ct().astype(np.uint16)
+    pixels[:5] = 60_000
+    array = open_file(dicom(tmp_path / "a", pixels, RescaleIntercept=0, PixelPaddingValue=60_000), Limits()).array(
+        0, None
+    )
+    assert set(array[:5].ravel().tolist()) == {-1024} and (array[5:] == pixels[5:]).all()
+
+
+@pytest.mark.parametrize("process", ["50", "51", "80", "81"])
+def test_damaged_jpeg_does_not_reach_the_decoder_that_it_can_end(tmp_path, monkeypatch, process):
+    """Found by `make fuzz-guided`: GDCM ends the process; a worker lost for every such file."""
+    path = dicom(tmp_path / "a", stored_ct().astype(np.uint8), BitsAllocated=8, BitsStored=8, HighBit=7)
+    header = pydicom.dcmread(path)
+    header.file_meta.TransferSyntaxUID = f"1.2.840.10008.1.2.4.{process}"
+    header.PixelData = encapsulate([bytes(100)])
+    header["PixelData"].is_undefined_length = True
+    header.save_as(path)
+    asked = []
+    monkeypatch.setattr(module, "pixel_array", lambda *_, decoding_plugin, **__: asked.append(decoding_plugin) or 1 / 0)
+    with pytest.raises(BadInput, match="cannot be decoded"):
+        open_file(path, Limits()).array(0, None)
+    assert asked == ["pillow" if process in ("50", "51") else "pyjpegls"]
 
 
 def test_monochrome1_films_are_inverted_and_ct_is_not(tmp_path):

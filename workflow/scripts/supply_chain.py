@@ -45,6 +45,7 @@ COMPATIBLE = (
 OWN_FILES = ("LGPL", "MPL", "Lesser General Public", "Mozilla Public")
 # Where classifiers list what is not meant together: a choice, and files that are not part of what is used.
 TOLD = {
+    "atheris": "Apache-2.0 (its licence file)",
     "docutils": "Public Domain AND BSD-2-Clause (GPL: an Emacs mode that is not installed)",
     "text-unidecode": "Artistic-1.0 OR GPL-2.0-or-later",
 }
