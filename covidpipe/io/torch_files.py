@@ -1,15 +1,17 @@
 """Weights that PyTorch wrote, read without PyTorch and without running anything that a file asks for.
 
-`.safetensors` holds numbers and nothing else. A `.pth` file is a pickle, which may call any function when it is
-opened; here it may call two, which rebuild a tensor, and everything else is refused by name.
+`.safetensors` holds numbers and nothing else. A `.pth` file is a pickle: a program, which may call any function when it
+is run. Here it is not run: the standard library's disassembler lists its instructions, and those of which a table of
+tensors consists are understood as data. Every other instruction, and every other name, is refused.
 """
 
 from __future__ import annotations
 
-import pickle
+import math
+import pickletools
 import struct
 import zipfile
-from collections import OrderedDict
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -26,8 +28,8 @@ STORAGES = {
     "LongStorage": np.dtype("<i8"),
 }
 DAMAGED = (
-    pickle.UnpicklingError, zipfile.BadZipFile, struct.error, EOFError, OSError,
-    AttributeError, IndexError, KeyError, MemoryError, OverflowError, TypeError, ValueError,
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, AttributeError, IndexError, KeyError, MemoryError,
+    NotImplementedError, OverflowError, RecursionError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
 
 
@@ -78,43 +80,144 @@ class _Tensor:
     strides: tuple[int, ...]
 
     def of(self, content: bytes) -> np.ndarray:
-        dtype, _, _ = self.storage
+        dtype, _, count = self.storage
         if any(number < 0 for number in (self.offset, *self.shape, *self.strides)):
             raise ValueError("a tensor with a negative size")
+        if math.prod(self.shape) > count:  # one number repeated over and over takes more memory than the file
+            raise ValueError("a tensor that is larger than its storage")
         strides = [stride * dtype.itemsize for stride in self.strides]
         # NumPy checks that all of it lies within `content`
         return np.ndarray(self.shape, dtype, content, self.offset * dtype.itemsize, strides).copy()
 
 
-def _rebuild_tensor(storage: Any, offset: int, shape: Any, strides: Any, *_: Any) -> _Tensor:
-    return _Tensor(storage, offset, tuple(shape), tuple(strides))
-
-
-def _rebuild_parameter(data: _Tensor, *_: Any) -> _Tensor:
-    return data
-
-
-ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    **{("torch", name): dtype for name, dtype in STORAGES.items()},
+# What a file may name. The first three stand before their arguments, and become what those say.
+NAMES = {
+    *("collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"),
+    *(f"torch {name}" for name in STORAGES),
 }
+# Instructions that put their own argument on the stack, that leave all as it is, and that gather so many values.
+VALUES = {"BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "SHORT_BINUNICODE", "BINFLOAT"}
+PLAIN = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+NOTHING = {"PROTO", "FRAME"}
+TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows the names in `ALLOWED`, and no others."""
+@dataclass(frozen=True)
+class _Name:
+    """A name of `NAMES`, as it stands in a file: a word and no function."""
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for `{module}.{name}`, which a table of tensors does not need")
-        return ALLOWED[module, name]
+    word: str
 
-    def persistent_load(self, identifier: Any) -> tuple[np.dtype, str, int]:
-        _, dtype, key, _, count, *part = identifier
-        if any(part):  # of another storage: PyTorch before 0.4
-            raise ValueError("it was written before PyTorch 0.4")
-        return dtype, str(key), count
+
+def _table(handle: IO[bytes]) -> Any:
+    """What the pickle at `handle` describes, of dicts, lists, tuples, words, numbers and `_Tensor`; nothing is called.
+
+    Raises
+    ------
+    ValueError
+        An instruction or a name that a table of tensors does not need.
+    """
+    stack: list[Any] = []
+    marks: list[int] = []
+    memo: dict[int, Any] = {}
+
+    def since_mark() -> list[Any]:
+        at = marks.pop()
+        found = stack[at:]
+        del stack[at:]
+        return found
+
+    for opcode, argument, _ in pickletools.genops(handle):
+        match opcode.name:
+            case "STOP":
+                return stack.pop()
+            case name if name in NOTHING:
+                pass
+            case name if name in VALUES:
+                stack.append(argument)
+            case name if name in PLAIN:
+                stack.append(PLAIN[name])
+            case "GLOBAL":
+                if argument not in NAMES:
+                    asked = str(argument).replace(" ", ".")[:80]
+                    raise ValueError(f"it asks for `{asked}`, which a table of tensors does not need")
+                stack.append(_Name(argument))
+            case "MARK":
+                marks.append(len(stack))
+            case "EMPTY_DICT":
+                stack.append({})
+            case "EMPTY_LIST":
+                stack.append([])
+            case "TUPLE":
+                stack.append(tuple(since_mark()))
+            case name if name in TUPLES:
+                gathered = tuple(stack[len(stack) - TUPLES[name] :])
+                del stack[len(stack) - TUPLES[name] :]
+                stack.append(gathered)
+            case "APPEND":
+                _put(stack, [stack.pop()])
+            case "APPENDS":
+                _put(stack, since_mark())
+            case "SETITEM":
+                value = stack.pop()
+                _set(stack, [stack.pop(), value])
+            case "SETITEMS":
+                _set(stack, since_mark())
+            case "BINPUT" | "LONG_BINPUT":
+                memo[argument] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                stack.append(memo[argument])
+            case "BINPERSID":
+                stack.append(_storage_of(stack.pop()))
+            case "REDUCE":
+                arguments = stack.pop()
+                stack.append(_rebuilt(stack.pop(), arguments))
+            case "BUILD":
+                stack.pop()  # what PyTorch notes beside a table: the versions of its layers
+            case name:
+                raise ValueError(f"it holds the instruction {name}, which a table of tensors does not need")
+    raise EOFError("it ends too early")
+
+
+def _put(stack: list[Any], values: list[Any]) -> None:
+    if not isinstance(stack[-1], list):
+        raise TypeError("values are put into something else than a list")
+    stack[-1].extend(values)
+
+
+def _set(stack: list[Any], entries: list[Any]) -> None:
+    keys = entries[::2]
+    if not isinstance(stack[-1], dict) or not all(isinstance(key, str | int) for key in keys):
+        raise TypeError("a table with other keys than words")
+    stack[-1].update(zip(keys, entries[1::2], strict=True))
+
+
+def _storage_of(identifier: Any) -> tuple[np.dtype, str, int]:
+    _, kind, key, _, count, *part = identifier
+    if any(part):  # of another storage: PyTorch before 0.4
+        raise ValueError("it was written before PyTorch 0.4")
+    if not (isinstance(kind, _Name) and isinstance(key, str | int) and isinstance(count, int)):
+        raise TypeError("a storage of no known kind or size")
+    return STORAGES[kind.word.removeprefix("torch ")], str(key), count
+
+
+def _rebuilt(name: Any, arguments: Any) -> Any:
+    """What a name and its arguments stand for."""
+    match name, arguments:
+        case _Name("collections OrderedDict"), ():
+            return {}
+        case _Name("torch._utils _rebuild_tensor_v2"), (
+            (np.dtype(), str(), int()) as storage,
+            int(at),
+            sides,
+            steps,
+            *_,
+        ):
+            if all(isinstance(number, int) for number in (*sides, *steps)):
+                return _Tensor(storage, at, tuple(sides), tuple(steps))
+        case _Name("torch._utils _rebuild_parameter"), (_Tensor() as tensor, *_):
+            return tensor
+    raise TypeError("it holds something else than a table of tensors")
 
 
 def _read_zip(path: Path) -> dict[str, np.ndarray]:
@@ -122,7 +225,7 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
         (index,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         folder = index.removesuffix(".pkl")
         with archive.open(index) as handle:
-            tensors = _named(_Unpickler(handle).load())
+            tensors = _named(_table(handle))
         return {name: tensor.of(_member(archive, folder, tensor.storage)) for name, tensor in tensors.items()}
 
 
@@ -135,14 +238,17 @@ def _member(archive: zipfile.ZipFile, folder: str, storage: tuple[np.dtype, str,
 def _read_legacy(path: Path) -> dict[str, np.ndarray]:
     """One pickle after the other (magic number, protocol, machine, tensors, order of storages), then the storages."""
     with path.open("rb") as handle:
-        if _Unpickler(handle).load() != LEGACY_MAGIC:
+        if _table(handle) != LEGACY_MAGIC:
             raise ValueError("it does not begin as a file of PyTorch")
-        _Unpickler(handle).load()
-        if not _Unpickler(handle).load()["little_endian"]:
+        _table(handle)
+        if not _table(handle)["little_endian"]:
             raise ValueError("its numbers are big-endian")
-        tensors = _named(_Unpickler(handle).load())
+        tensors = _named(_table(handle))
         sizes = {key: count * dtype.itemsize for dtype, key, count in (t.storage for t in tensors.values())}
-        content = {str(key): _storage(handle, sizes[str(key)]) for key in _Unpickler(handle).load()}
+        order = _table(handle)
+        if not isinstance(order, list) or not all(isinstance(key, str | int) for key in order):
+            raise TypeError("its storages have no order")
+        content = {str(key): _storage(handle, sizes[str(key)]) for key in order}
     return {name: tensor.of(content[tensor.storage[1]]) for name, tensor in tensors.items()}
 
 

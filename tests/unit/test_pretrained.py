@@ -295,6 +295,36 @@ def test_a_file_that_asks_for_a_function_is_refused_and_nothing_runs(legacy, tmp
     assert not harm.exists()
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        *(pickle.dumps(Harmful, protocol) for protocol in (0, 4)),  # a name, by each instruction that has one
+        b"(S'ran'\niposix\nmkdir\n.", b"cposix\nmkdir\n(S'ran'\no.", b"\x82\x01.", b"\x80\x02(X\x03\0\0\0ranRX.",
+        b"\x80\x02ccollections\nOrderedDict\n(X\x03\0\0\0rantR.", b"\x80\x02ccollections\nOrderedDict\n)\x81.",
+    ],
+)  # fmt: skip
+def test_no_other_instruction_is_followed(program, tmp_path):
+    with zipfile.ZipFile(tmp_path / "weights.pth", "w") as archive:
+        archive.writestr("weights/data.pkl", program)
+    with pytest.raises(BadWeights, match="not readable as such"):
+        read_state_dict(tmp_path / "weights.pth")
+
+
+def test_a_file_cannot_grow_in_memory(tmp_path):
+    """One number that stands for 10^12, and a word that holds a word twice that holds ... forty times."""
+    storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x01tQ"
+    repeated = b"K\0J\x40\x42\x0f\0J\x40\x42\x0f\0\x86K\0K\0\x86"
+    tensor = b"\x80\x02}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n(" + storage + repeated + b"tRs."
+    nested = b"K\1q\0" + b"".join(b"h%c\x85h%c\x86q%c" % (n, n, n + 1) for n in range(40))
+    named = b"\x80\x02}" + nested + b"(X\x07\0\0\0storagectorch\nFloatStorage\nh(X\x03\0\0\0cpuK\x01tQs."
+    for program, why in ((tensor, "larger than its storage"), (named, "of no known kind")):
+        with zipfile.ZipFile(tmp_path / "weights.pth", "w") as archive:
+            archive.writestr("weights/data.pkl", program)
+            archive.writestr("weights/data/0", bytes(4))
+        with pytest.raises(BadWeights, match=why):
+            read_state_dict(tmp_path / "weights.pth")
+
+
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
 @pytest.mark.parametrize("damage", [lambda content: content[:-40], lambda content: b"<html>", lambda content: b""])
 def test_damaged_torch_files_are_refused(name, damage, tmp_path):
