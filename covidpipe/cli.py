@@ -10,21 +10,29 @@ import errno
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from covidpipe import __version__
 from covidpipe.cores import limit_libraries, private_files
-from covidpipe.errors import CovidpipeError, UsageError
+from covidpipe.errors import CovidpipeError, UsageError, did_you_mean
 from covidpipe.examples import EXAMPLES
 from covidpipe.registry import DATASETS, METHODS, MODALITIES, MODELS, PROTOCOLS, READINGS
 
 DONE, USAGE, BAD_INPUT, INTERRUPTED = 0, 2, 3, 130
 
-# Faults of the machine rather than of the program: told in one line, like bad input.
-MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+# Faults of the machine, or of a path that was given, rather than of the program: told in one line, like bad input.
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room, and run the same command again"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Give a path that you may use, or ask for permission"),
+    **dict.fromkeys(
+        (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+        "Give another path, or set that one right",
+    ),
+}
 
 FIRST_STEPS = """first steps:
   covidpipe doctor                            what this machine can do, and what to change
@@ -58,16 +66,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except OSError as error:
-        if error.errno not in MACHINE_FAULTS:
+        if error.errno not in REMEDIES:
             raise
-        print(f"covidpipe: {error.filename or 'writing'}: {error.strerror}.", file=sys.stderr)
+        told = f"{error.filename or 'writing'}: {error.strerror}. {REMEDIES[error.errno]}."
+        print(f"covidpipe: {told}", file=sys.stderr)
         return BAD_INPUT
     return DONE
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells of a word that it does not know the nearest one that it does, and where its help is."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        given, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            near = did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
+            self.error(f"not an argument of this command: {' '.join(unknown)}.{near}")
+        return given, unknown
+
+    def error(self, message: str) -> NoReturn:
+        choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)$", message)
+        near = did_you_mean(choice[1], re.findall(r"[\w.-]+", choice[2])) if choice else ""
+        super().error(f"{message}{'' if message[-1] in '.?' else '.'}{near} See `{self.prog} --help`.")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="covidpipe",
         description="Chest CT and X-ray images in, one table of infection percentages out. Research use only.",
         epilog=FIRST_STEPS,
@@ -94,7 +119,7 @@ def _add(commands: Any, name: str, handler: Handler, help: str, example: str = "
 
 def _user_commands(commands: Any) -> None:
     def of_table(command: argparse.ArgumentParser) -> None:
-        command.add_argument("--table", default="infection", help="patients, rejected, ... (default: infection)")
+        command.add_argument("--table", help="infection, patients, rejected, ... (default: what the file says it is)")
 
     command = _add(
         commands,
@@ -422,6 +447,8 @@ def _check(given: argparse.Namespace) -> None:
     if given.json:
         print(json.dumps(rows, indent=2, default=str))
         return
+    if not rows:
+        raise CovidpipeError(f"{given.path}: no file can be seen in it. Give the folder of the images, or a list.")
     for row in rows:
         frame = f"[{row['frame']}]" if row["frame"] else ""
         word = "ok      " if row["accepted"] else "rejected"
@@ -554,7 +581,7 @@ def _fetch(given: argparse.Namespace) -> None:
 def _codebook(given: argparse.Namespace) -> None:
     from covidpipe.schemas import codebook
 
-    rows = codebook(_table_of(given))
+    rows = codebook(_table_of(given.table))
     if given.json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return
@@ -566,7 +593,7 @@ def _codebook(given: argparse.Namespace) -> None:
 def _validate(given: argparse.Namespace) -> None:
     from covidpipe.io.validate import validate
 
-    found = validate(given.file, _table_of(given))
+    found = validate(given.file, _table_of(given.table, given.file))
     if given.json:
         told = {"table": found.spec.name, "rows": found.rows, "files": found.files, "schema": found.schema_version}
         print(json.dumps({"file": str(given.file), **told}, indent=2))
@@ -578,16 +605,20 @@ def _validate(given: argparse.Namespace) -> None:
 def _export(given: argparse.Namespace) -> None:
     from covidpipe.io.export import export
 
-    out = given.out or given.file.with_suffix(f".{given.format}")
-    rows = export(given.file, _table_of(given), given.format, out)
-    print(f"{out}: {rows} rows of table `{given.table}`.")
+    out, spec = given.out or given.file.with_suffix(f".{given.format}"), _table_of(given.table, given.file)
+    rows = export(given.file, spec, given.format, out)
+    print(f"{out}: {rows} rows of table `{spec.name}`.")
 
 
-def _table_of(given: argparse.Namespace) -> Any:
+def _table_of(name: str | None, file: Path | None = None) -> Any:
+    """The table called `name`, else the one that `file` says it is, else the main one."""
     from covidpipe.errors import choose
-    from covidpipe.schemas import TABLES
+    from covidpipe.io.validate import table_named
+    from covidpipe.schemas import INFECTION, TABLES
 
-    return TABLES[choose(given.table, TABLES, "table")]
+    if name is not None:
+        return TABLES[choose(name, TABLES, "table")]
+    return INFECTION if file is None else table_named(file)
 
 
 def _config(given: argparse.Namespace) -> None:

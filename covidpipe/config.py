@@ -540,7 +540,10 @@ class Config(Section):
                     raise ValueError(f"{kind} `{name}`: a name has letters, digits, `_`, `.` and `-` only")
         for name in self.datasets:
             if name not in DATASETS:
-                raise ValueError(f"datasets: no dataset is called `{name}`.{did_you_mean(name, DATASETS)}")
+                raise ValueError(
+                    f"datasets: no dataset is called `{name}`; known: {', '.join(sorted(DATASETS))}."
+                    f"{did_you_mean(name, DATASETS)}"
+                )
         cohort_methods = (m for c in self.cohorts.values() for m in c.methods or ())
         for method in (*self.methods, *cohort_methods):
             if method not in METHODS:
@@ -611,8 +614,9 @@ class Config(Section):
             return
         if name not in self.training:
             raise ValueError(
-                f"models.{modality}.{task}: `{name}` is not under `training`: {', '.join(sorted(self.training))}."
-                f"{did_you_mean(name, self.training)}"
+                f"models.{modality}.{task}: `{name}` is not under `training`: "
+                f"{', '.join(sorted(self.training)) or 'nothing is'}.{did_you_mean(name, self.training)} Without this "
+                "key the networks that come along are taken."
             )
         if self.training[name].task != task:
             raise ValueError(
@@ -714,12 +718,14 @@ def _sentence(where: str, item: Any) -> str:
     if item["type"] == "extra_forbidden":
         section = _section(item["loc"][:-1])
         known = (section or Config).model_fields
-        return f"{where}: `{key}` is not a key.{did_you_mean(str(item['loc'][-1]), known)}"
-    message = item["msg"].removeprefix("Value error, ")
+        near = did_you_mean(str(item["loc"][-1]), known)
+        return f"{where}: `{key}` is not a key.{near or ' `covidpipe config` prints all there are.'}"
+    message = item["msg"].removeprefix("Value error, ").rstrip(".")
     given = _SHORT.repr(item["input"])[:LONGEST_WORDS]
     found = "" if item["type"] in ("value_error", "missing") else f" (found {given})"
-    told = "" if item["type"] == "value_error" else ". `covidpipe config` shows what it may be"
-    return f"{where}: `{key}`: {message}{found}{told}" if key else f"{where}: {message}"
+    told = "" if item["type"] == "value_error" else " `covidpipe config` shows what it may be."
+    end = "" if message.endswith("?") else "."
+    return f"{where}: `{key}`: {message}{found}{end}{told}" if key else f"{where}: {message}{end}"
 
 
 def _section(path: tuple) -> type[BaseModel] | None:
@@ -763,9 +769,20 @@ def load(path: str | Path) -> Config:
         raw = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError:
         raise BadConfig(f"{path}: there is no such config file. Examples are in config/.") from None
+    except OSError as error:
+        raise BadConfig(f"{path}: wanted a config file: {error.strerror}. Examples are in config/.") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+        raise BadConfig(
+            f"{path}: not readable as YAML: {place}{str(error.problem)[:LONGEST_WORDS]}. `covidpipe config` prints a "
+            "config that is."
+        ) from None
     # ValueError: dates and numbers that are none; RecursionError: brackets in brackets in ...
-    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
-        raise BadConfig(f"{path}: not readable as YAML: {' '.join(str(error).split())[:LONGEST_WORDS]}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise BadConfig(
+            f"{path}: not readable as YAML: {' '.join(str(error).split())[:LONGEST_WORDS]}. Is it a config?"
+        ) from None
     return parse(raw or {}, str(path))
 
 

@@ -302,7 +302,9 @@ def _checked(path: str | Path, spec: TableSpec, pieces: Sequence[pa.Table]) -> p
         table = pa.concat_tables([lenient.empty_table(), *(piece.cast(lenient) for piece in pieces)])
         check(table, spec)
     except BadTable as error:
-        raise BadTable(f"{path}: {error} This covidpipe writes schema {SCHEMA_VERSION}: make the table anew.") from None
+        raise BadTable(
+            f"{path}: {error} This covidpipe writes schema {SCHEMA_VERSION}: make the table anew, or say which it is."
+        ) from None
     return table.cast(spec.schema)
 
 
@@ -330,7 +332,8 @@ def read_pieces(path: str | Path, spec: TableSpec, *, checked: bool = False) -> 
                 yield from in_order(pieces, spec) if checked else pieces
             except BadTable as error:
                 raise BadTable(
-                    f"{part.path}: {error} This covidpipe writes schema {SCHEMA_VERSION}: make the table anew."
+                    f"{part.path}: {error} This covidpipe writes schema {SCHEMA_VERSION}: make the table anew, or say "
+                    "which it is."
                 ) from None
 
 
@@ -352,7 +355,10 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
     except FileNotFoundError:
         raise BadTable(f"{path}: there is no such table. Run the stage that writes it, or give another path.") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise BadTable(f"{path}: not a whole Parquet file ({error}). Delete it and run again.") from None
+        raise BadTable(
+            f"{path}: not a whole Parquet file ({error}). Is it a table at all? If so it is damaged: delete it and run "
+            "again."
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from covidpipe.errors import BadTable
 from covidpipe.io.files import opened, parts, read_pieces
-from covidpipe.schemas import SCHEMA_VERSION, TableSpec, repeated
+from covidpipe.schemas import INFECTION, SCHEMA_VERSION, TABLES, TableSpec, repeated
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,19 @@ def of_version(path: Path, spec: TableSpec) -> tuple[TableSpec, str]:
     if version != SCHEMA_VERSION and schema.names == spec.names[: len(schema)]:
         spec = replace(spec, columns=spec.columns[: len(schema)])  # columns are only ever appended
     return spec, version
+
+
+def table_named(path: Path) -> TableSpec:
+    """The table that a file says it is; `INFECTION` if it does not say, as after another program wrote it.
+
+    Raises
+    ------
+    BadTable
+        There is no such file, or it is no whole Parquet file.
+    """
+    with opened(parts(path, INFECTION)[0].path) as file:
+        name = (file.schema_arrow.metadata or {}).get(b"table", b"").decode()
+    return TABLES.get(name, INFECTION)
 
 
 def _hashes(piece: pa.Table, spec: TableSpec) -> np.ndarray:

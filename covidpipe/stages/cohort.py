@@ -72,8 +72,10 @@ def run(
     UsageError
         `out` lies inside `path`, or holds something else.
     CovidpipeError
-        `path` does not exist, or the workflow failed: its log says why.
+        `path` does not exist or is empty, or the workflow failed: its log says why.
     """
+    if path.is_dir() and not holds_files(path):
+        raise CovidpipeError(f"{path}: no file can be seen in it. Give the folder of the images, or a list.")
     config = config_for(
         path,
         out,
@@ -134,6 +136,11 @@ def config_for(
     if methods:
         raw["methods"] = list(dict.fromkeys(methods))
     return parse(raw, "covidpipe cohort")
+
+
+def holds_files(folder: Path) -> bool:
+    """True at the first file below `folder`, or link to something, that is not hidden."""
+    return any(item.is_file() or item.is_symlink() for item in folder.rglob("*") if not item.name.startswith("."))
 
 
 def cohort_name(source: Path) -> str:

@@ -42,6 +42,35 @@ def test_wrong_usage_is_exit_2(argv, capsys):
     assert "usage:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("cohrt x", "Did you mean `cohort`? See `covidpipe --help`."),
+        ("cohort x --out y --method kahn2020", "Did you mean `khan2020`? See `covidpipe cohort --help`."),
+        (
+            "cohort x --out y --metod=khan2020",
+            "--metod=khan2020. Did you mean `--method`? See `covidpipe cohort --help`.",
+        ),
+        ("cohort x", "required: --out. See `covidpipe cohort --help`."),
+    ],
+)
+def test_wrong_usage_names_what_is_near_and_where_help_is(line, told, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(line.split())
+    assert capsys.readouterr().err.endswith(f"{told}\n")
+
+
+def test_a_folder_without_files_is_told_before_anything_is_made(tmp_path, capsys):
+    (tmp_path / "in" / "deeper").mkdir(parents=True)
+    (tmp_path / "in" / ".hidden").touch()
+    for argv in (["check"], ["cohort", "--out", str(tmp_path / "out")]):
+        assert cli.main([*argv, str(tmp_path / "in")]) == cli.BAD_INPUT
+        assert "no file can be seen in it. Give the folder of the images" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "in" / "deeper" / "one.png").touch()
+    assert cohort.holds_files(tmp_path / "in")
+
+
 def test_bad_input_is_exit_3_and_one_sentence(tmp_path, capsys):
     assert cli.main(["ingest", "x", "--config", str(tmp_path / "none.yaml"), "--out", "o"]) == cli.BAD_INPUT
     (tmp_path / "c.yaml").write_text("sed: 1")
@@ -64,6 +93,7 @@ def test_a_name_that_the_config_does_not_have_is_exit_2(tmp_path, capsys):
     [
         (KeyboardInterrupt(), 130, "Run the same command again"),
         (OSError(errno.ENOSPC, "No space left on device"), 3, "No space left on device"),
+        (FileExistsError(errno.EEXIST, "File exists", "out"), 3, "out: File exists. Give another path"),
         (CovidpipeError("said so"), 3, "covidpipe: said so"),
     ],
 )
@@ -139,9 +169,9 @@ def test_codebook_and_config_and_datasets_are_printed(capsys):
 
 def test_validate_refuses_another_table(tmp_path, capsys):
     write_table(tmp_path / "t.parquet", [{"image_id": "a", "group": "g", "fold": 0}], SPLIT)
-    assert cli.main(["validate", str(tmp_path / "t.parquet")]) == cli.BAD_INPUT
+    assert cli.main(["validate", str(tmp_path / "t.parquet"), "--table", "infection"]) == cli.BAD_INPUT
     assert "columns differ" in capsys.readouterr().err
-    assert cli.main(["validate", str(tmp_path / "t.parquet"), "--table", "split", "--json"]) == 0
+    assert cli.main(["validate", str(tmp_path / "t.parquet"), "--json"]) == 0, "the file says what it is"
     assert json.loads(capsys.readouterr().out) | {"file": ""} == {
         "file": "", "table": "split", "rows": 1, "files": 1, "schema": SCHEMA_VERSION,
     }  # fmt: skip

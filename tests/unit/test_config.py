@@ -60,7 +60,7 @@ def test_a_dumped_config_is_the_same_config():
             {"cohorts": {"a": {"path": "x", "out": "o"}, "b": {"path": "y", "out": "o/"}}},
             r"cohorts `a` and `b` would be written to the same folder",
         ),
-        ({"datasets": {"medseg": "x"}}, r"no dataset is called `medseg`\. Did you mean `medseg829`\?"),
+        ({"datasets": {"medseg": "x"}}, r"no dataset is called `medseg`; known: .*\. Did you mean `medseg829`\?"),
         ({"methods": ["khan"]}, r"no method is called `khan`.*Did you mean `khan2020`\?"),
         (
             study(task="classify", model="xception", regime="scratch_original"),
