@@ -102,9 +102,10 @@ FAST: dict[str, Callable[[bytes], np.ndarray]] = {
     "1.2.840.10008.1.2.4.80": imagecodecs.jpegls_decode,
     "1.2.840.10008.1.2.4.81": imagecodecs.jpegls_decode,
 }
-# Damaged JPEG can make GDCM end the process; where another of pydicom's decoders reads as much, it is taken.
+# Damaged JPEG and JPEG 2000 can make GDCM end the process: where another of pydicom's decoders reads as much, that is
+# taken.
 SAFER = {
-    **dict.fromkeys(("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"), "pillow"),
+    **{f"1.2.840.10008.1.2.4.{process}": "pillow" for process in (50, 51, 90, 91)},
     **dict.fromkeys(("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"), "pyjpegls"),
 }
 END_OF_IMAGE = b"\xff\xd9"

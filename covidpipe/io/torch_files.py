@@ -21,7 +21,7 @@ import numpy as np
 from covidpipe.errors import BadWeights
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of a file of before PyTorch 1.6, which is no zip archive
-STORAGES = {
+STORAGES: dict[str, np.dtype] = {
     "DoubleStorage": np.dtype("<f8"),
     "FloatStorage": np.dtype("<f4"),
     "HalfStorage": np.dtype("<f2"),
@@ -71,16 +71,29 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 
 
 @dataclass(frozen=True)
+class _Storage:
+    """Numbers of one kind, by the name they have in the file."""
+
+    dtype: np.dtype
+    key: str
+    count: int
+
+    @property
+    def bytes(self) -> int:
+        return self.count * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
 class _Tensor:
     """Where a tensor's numbers are, until they are read."""
 
-    storage: tuple[np.dtype, str, int]
+    storage: _Storage
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
     def of(self, content: bytes) -> np.ndarray:
-        dtype, _, count = self.storage
+        dtype, count = self.storage.dtype, self.storage.count
         if any(number < 0 for number in (self.offset, *self.shape, *self.strides)):
             raise ValueError("a tensor with a negative size")
         if math.prod(self.shape) > count:  # one number repeated over and over takes more memory than the file
@@ -127,6 +140,7 @@ def _table(handle: IO[bytes]) -> Any:
         del stack[at:]
         return found
 
+    argument: Any
     for opcode, argument, _ in pickletools.genops(handle):
         match opcode.name:
             case "STOP":
@@ -192,13 +206,13 @@ def _set(stack: list[Any], entries: list[Any]) -> None:
     stack[-1].update(zip(keys, entries[1::2], strict=True))
 
 
-def _storage_of(identifier: Any) -> tuple[np.dtype, str, int]:
+def _storage_of(identifier: Any) -> _Storage:
     _, kind, key, _, count, *part = identifier
     if any(part):  # of another storage: PyTorch before 0.4
         raise ValueError("it was written before PyTorch 0.4")
     if not (isinstance(kind, _Name) and isinstance(key, str | int) and isinstance(count, int)):
         raise TypeError("a storage of no known kind or size")
-    return STORAGES[kind.word.removeprefix("torch ")], str(key), count
+    return _Storage(STORAGES[kind.word.removeprefix("torch ")], str(key), count)
 
 
 def _rebuilt(name: Any, arguments: Any) -> Any:
@@ -206,13 +220,7 @@ def _rebuilt(name: Any, arguments: Any) -> Any:
     match name, arguments:
         case _Name("collections OrderedDict"), ():
             return {}
-        case _Name("torch._utils _rebuild_tensor_v2"), (
-            (np.dtype(), str(), int()) as storage,
-            int(at),
-            sides,
-            steps,
-            *_,
-        ):
+        case _Name("torch._utils _rebuild_tensor_v2"), (_Storage() as storage, int(at), sides, steps, *_):
             if all(isinstance(number, int) for number in (*sides, *steps)):
                 return _Tensor(storage, at, tuple(sides), tuple(steps))
         case _Name("torch._utils _rebuild_parameter"), (_Tensor() as tensor, *_):
@@ -229,10 +237,9 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
         return {name: tensor.of(_member(archive, folder, tensor.storage)) for name, tensor in tensors.items()}
 
 
-def _member(archive: zipfile.ZipFile, folder: str, storage: tuple[np.dtype, str, int]) -> bytes:
-    dtype, key, count = storage
-    with archive.open(f"{folder}/{key}") as handle:
-        return handle.read(count * dtype.itemsize)  # never more, however much the archive would unpack to
+def _member(archive: zipfile.ZipFile, folder: str, storage: _Storage) -> bytes:
+    with archive.open(f"{folder}/{storage.key}") as handle:
+        return handle.read(storage.bytes)  # never more, however much the archive would unpack to
 
 
 def _read_legacy(path: Path) -> dict[str, np.ndarray]:
@@ -244,12 +251,12 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
         if not _table(handle)["little_endian"]:
             raise ValueError("its numbers are big-endian")
         tensors = _named(_table(handle))
-        sizes = {key: count * dtype.itemsize for dtype, key, count in (t.storage for t in tensors.values())}
+        sizes = {tensor.storage.key: tensor.storage.bytes for tensor in tensors.values()}
         order = _table(handle)
         if not isinstance(order, list) or not all(isinstance(key, str | int) for key in order):
             raise TypeError("its storages have no order")
         content = {str(key): _storage(handle, sizes[str(key)]) for key in order}
-    return {name: tensor.of(content[tensor.storage[1]]) for name, tensor in tensors.items()}
+    return {name: tensor.of(content[tensor.storage.key]) for name, tensor in tensors.items()}
 
 
 def _storage(handle: IO[bytes], size: int) -> bytes:
