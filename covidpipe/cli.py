@@ -68,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in REMEDIES:
             raise
-        told = f"{error.filename or 'writing'}: {error.strerror}. {REMEDIES[error.errno]}."
-        print(f"covidpipe: {told}", file=sys.stderr)
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"covidpipe: {place}{error.strerror}. {REMEDIES[error.errno]}.", file=sys.stderr)
         return BAD_INPUT
     return DONE
 

@@ -316,14 +316,34 @@ def follow(command: list[str], log: Path, logs: Path | None = None, claim: int |
         pulse.end()
         for ending, handler in zip(endings, before, strict=True):
             signal.signal(ending, handler)
-    told = "\n".join(f"  {line}" for line in dict.fromkeys(faults))
+    told = "\n".join(f"  {line}" for line in in_words(faults))
     raise CovidpipeError(
         f"The run stopped. Its log is {log}.\n{told}\nMend this and run the same command: it goes on from what is done."
     )
 
 
+def in_words(faults: list[str]) -> list[str]:
+    """What Snakemake and its jobs said of a failure, each thing once; where a job told it in words, these and its log.
+
+    Examples
+    --------
+    >>> in_words(["Error in rule a:", "    log: a.log", "covidpipe: x: gone.", "covidpipe: Reading failed: x: gone."])
+    ['covidpipe: Reading failed: x: gone.', '    log: a.log']
+    >>> in_words(["MissingInputException in rule a:", "MissingInputException in rule a:"])
+    ['MissingInputException in rule a:']
+    """
+    once = list(dict.fromkeys(faults))
+    told = [line for line in once if line.startswith("covidpipe: ")]
+    first = [a for a in told if not any(a != b and b.endswith(a.removeprefix("covidpipe: ")) for b in told)]
+    return [*first, *(line for line in once if line.startswith("    log: "))] if told else once
+
+
 def show(config: Config) -> None:
     """Print the head of each cohort's table, its error where the truth is known, and where everything is."""
+    if not config.cohorts:
+        raise UsageError(
+            "The config has no cohort, so no table to show. `covidpipe status` tells what its networks do."
+        )
     for name in config.cohorts:
         folder = paths.cohort(config, name)
         table = infection_in(folder)

@@ -177,6 +177,12 @@ def test_validate_refuses_another_table(tmp_path, capsys):
     }  # fmt: skip
 
 
+def test_a_study_without_a_cohort_says_so(tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("seed: 1")
+    assert cli.main(["show", "--config", str(tmp_path / "c.yaml")]) == cli.USAGE
+    assert "no cohort, so no table to show. `covidpipe status`" in capsys.readouterr().err
+
+
 def options(**changes):
     return {"methods": None, "modality": None, "intensity": None, "segment": "positives"} | changes
 
