@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import io
 import json
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
+import imagecodecs
 import numpy as np
 import PIL.Image
 import PIL.PngImagePlugin
@@ -216,8 +220,12 @@ def leaks(folder: Path, *, without: tuple[Path, ...] = ()) -> list[str]:
     found = []
     for path in sorted(p for p in folder.rglob("*") if not any(p.is_relative_to(other) for other in without)):
         pieces = [("name", str(path.relative_to(folder)).encode("utf-8", "surrogateescape"))]
+        pieces += [("name", decoded) for part in path.relative_to(folder).parts for decoded in _base64(part.encode())]
         if path.is_file():
-            pieces += _contents(path)
+            content = path.read_bytes()
+            pieces += unpacked("bytes", content)
+            if path.name == "zarr.json" and json.loads(content)["node_type"] == "array":
+                pieces.append(("array", np.asarray(zarr.open_array(path.parent, mode="r")[:]).tobytes()))
         for what, content in pieces:
             for pattern in PATTERNS:
                 if hit := pattern.search(content):
@@ -227,23 +235,88 @@ def leaks(folder: Path, *, without: tuple[Path, ...] = ()) -> list[str]:
     return found
 
 
-def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
-    content = path.read_bytes()
-    yield "bytes", content
+def unpacked(what: str, content: bytes, depth: int = 0) -> Iterator[tuple[str, bytes]]:
+    """`content`, and what is packed in it, and what is packed in that; each with the way that led there."""
+    yield what, content
+    if depth < DEEPEST:
+        for how, inner in _inside(content):
+            yield from unpacked(f"{what} > {how}", inner, depth + 1)
+
+
+DEEPEST = 4
+
+
+def _inside(content: bytes) -> Iterator[tuple[str, bytes]]:
     if content[:4] == b"PAR1":
-        with pq.ParquetFile(path) as file:
-            yield "rows", json.dumps(file.read().to_pylist(), default=repr).encode()
-            yield "metadata", repr(file.schema_arrow.metadata).encode()
-    elif content[:2] == b"\x1f\x8b":
-        yield "unzipped", gzip.decompress(content)
+        yield from _of_table(content)
     elif content[:4] == b"PK\3\4":
-        with zipfile.ZipFile(path) as packed:
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
             for name in packed.namelist():
                 yield f"member {name}", packed.read(name)
-    elif path.name == "zarr.json" and json.loads(content)["node_type"] == "array":
-        yield "array", np.asarray(zarr.open_array(path.parent, mode="r")[:]).tobytes()
-    for uri in re.findall(rb"data:image/[a-z]+;base64,([A-Za-z0-9+/=]+)", content):
-        yield "picture", base64.b64decode(uri)
-        yield "pixels", PIL.Image.open(io.BytesIO(base64.b64decode(uri))).convert("L").tobytes()
-    if content[:8] == b"\x89PNG\r\n\x1a\n":
-        yield "pixels", PIL.Image.open(path).convert("L").tobytes()
+    elif content[:4] == b"\x89HDF":
+        yield from _of_hdf5(content)
+    elif content[:4] == ZSTD:
+        with contextlib.suppress(imagecodecs.ZstdError):  # a shard: its chunks lie one behind the other
+            yield "zstd", imagecodecs.zstd_decode(content)
+    elif content[:2] == b"\x1f\x8b":
+        yield "gzip", gzip.decompress(content)
+    elif content.startswith((b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"II*\0", b"MM\0*")):
+        yield from _of_picture(content)
+    else:
+        for bits in (zlib.MAX_WBITS, -zlib.MAX_WBITS):  # with its header, and without
+            with contextlib.suppress(zlib.error):
+                if inflated := zlib.decompressobj(bits).decompress(content):
+                    yield "deflated", inflated
+        for number, decoded in enumerate(_base64(content)):
+            yield f"base64 {number}", decoded
+
+
+ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+def _base64(content: bytes) -> Iterator[bytes]:
+    """Every word that may be base64, of files and of addresses, decoded."""
+    for word in re.findall(rb"[A-Za-z0-9+/_-]{24,}", content):
+        plain = word.translate(bytes.maketrans(b"-_", b"+/"))
+        plain = plain[:-1] if len(plain) % 4 == 1 else plain
+        yield base64.b64decode(plain + b"=" * (-len(plain) % 4))
+
+
+def _of_table(content: bytes) -> Iterator[tuple[str, bytes]]:
+    with pq.ParquetFile(io.BytesIO(content)) as file:
+        yield "metadata", repr(file.schema_arrow.metadata).encode()
+        rows = file.read().to_pylist()
+    yield "rows", json.dumps(rows, default=repr).encode()
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, bytes):
+                yield f"cell {name}", value
+
+
+def _of_hdf5(content: bytes) -> Iterator[tuple[str, bytes]]:
+    with h5py.File(io.BytesIO(content)) as file:
+        items = [("/", file)]
+        file.visititems(lambda name, item: items.append((name, item)))
+        for name, item in items:
+            yield f"{name} attributes", repr(dict(item.attrs)).encode()
+            if isinstance(item, h5py.Dataset):
+                yield name, np.asarray(item[()]).tobytes()
+
+
+def _of_picture(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """Pixels, as they are stored and as gray, and of a PNG its chunks of text, which may be packed."""
+    with contextlib.suppress(PIL.UnidentifiedImageError, OSError):  # some of the files that go in are cut off
+        picture = PIL.Image.open(io.BytesIO(content))
+        yield "pixels", picture.tobytes()
+        yield "gray", picture.convert("L").tobytes()
+        for channel in range(len(picture.getbands())):
+            yield f"channel {channel}", picture.getchannel(channel).tobytes()
+    at = 8
+    while content[:4] == b"\x89PNG" and at + 12 <= len(content):
+        length = int.from_bytes(content[at : at + 4], "big")
+        kind, body = content[at + 4 : at + 8], content[at + 8 : at + 8 + length]
+        if kind in (b"zTXt", b"iTXt", b"iCCP"):
+            for start in range(len(body)):
+                with contextlib.suppress(zlib.error):
+                    yield kind.decode(), zlib.decompress(body[start:])
+        at += 12 + length

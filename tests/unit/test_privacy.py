@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import io
 import json
 import logging
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import canaries
+import h5py
+import imagecodecs
 import numpy as np
+import PIL.Image
+import PIL.PngImagePlugin
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tiny_cohort as tiny
+import zarr
 
 from covidpipe import cli, workflow
 from covidpipe.config import dump, load
@@ -45,6 +56,127 @@ def test_the_search_finds_a_marker_however_it_is_written(tmp_path):
     (tmp_path / "none").write_bytes(b"19310208 CNRQ7")
     found = {line.split(" ")[0] for line in canaries.leaks(tmp_path)}
     assert found == {*forms, word}
+
+
+def _png(form: str, word: bytes) -> bytes:
+    """A picture that holds a word in its pixels, or in a chunk of text."""
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    words = PIL.PngImagePlugin.PngInfo()
+    place = np.frombuffer(word, np.uint8)
+    if form == "channel":
+        pixels[3, : len(place), 1] = place
+    elif form == "row":
+        pixels[3] = np.resize(np.frombuffer(word.ljust(192), np.uint8), (64, 3))
+    elif form == "gray":
+        pixels[3, : len(place)] = place[:, None]
+    elif form != "iTXt":
+        words.add(b"tEXt", word) if form == "tEXt" else words.add(b"zTXt", b"a\0\0" + zlib.compress(word))
+    if form == "iTXt":
+        words.add_itxt("a", word.decode("latin-1"), zip=True)
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(file, "png", pnginfo=words)
+    return file.getvalue()
+
+
+def _zipped(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("inner", content)
+    return file.getvalue()
+
+
+def _tarred(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as packed:
+        info = tarfile.TarInfo("inner")
+        info.size = len(content)
+        packed.addfile(info, io.BytesIO(content))
+    return file.getvalue()
+
+
+def _parquet(word: bytes, place: str) -> bytes:
+    filling = ["filling"] * 500
+    columns = {"text": [*filling, word.decode("latin-1") if place == "cell" else "x"], "n": list(range(501))}
+    columns["packed"] = [None] * 500 + [word if place == "binary cell" else b""]
+    told = {"note": word} if place == "metadata" else None
+    file = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns).replace_schema_metadata(told), file, compression="zstd", write_statistics=False)
+    return file.getvalue().to_pybytes()
+
+
+def _hdf5(word: bytes, place: str) -> bytes:
+    file = io.BytesIO()
+    with h5py.File(file, "w") as made:
+        values = np.frombuffer(word if place == "values" else b"x" * 40, np.uint8)
+        made.create_dataset("layer/values", data=np.resize(values, 4000), compression="gzip", chunks=(500,))
+        made["layer"].attrs["name"] = np.void(word) if place == "attribute" else b"x"
+    return file.getvalue()
+
+
+def _page(content: bytes, kind: str) -> bytes:
+    return b"<html><script>const rows = '" + base64.b64encode(content) + b"'</script>" + kind.encode()
+
+
+CODED = {
+    "plain": lambda word: word.encode(),
+    "utf-16-le": lambda word: word.encode("utf-16-le"),
+    "utf-16-be": lambda word: word.encode("utf-16-be"),
+    "base64": lambda word: base64.b64encode(b"xy" + word.encode()),
+    "hex": lambda word: word.encode().hex().encode(),
+}
+PLACES = {
+    "text": lambda word: b"before " + word + b" after",
+    "gzip": gzip.compress,
+    "archive": _zipped,
+    "archive in an archive": lambda word: _zipped(_zipped(word)),
+    "tar": _tarred,
+    "zstd": imagecodecs.zstd_encode,
+    **{f"Parquet {place}": lambda word, place=place: _parquet(word, place) for place in ("binary cell", "metadata")},
+    **{f"PNG {form}": lambda word, form=form: _png(form, word) for form in ("tEXt", "zTXt", "gray", "row", "channel")},
+    "picture in a page": lambda word: _page(_png("gray", word), "img"),
+    "deflated in a page": lambda word: _page(zlib.compress(bytes(300) + word, 9), "rows"),
+    "deflated without a header in a page": lambda word: _page(zlib.compress(bytes(300) + word, 9)[2:-4], "rows"),
+    "gzip in a page": lambda word: _page(gzip.compress(bytes(300) + word), "rows"),
+    **{f"HDF5 {place}": lambda word, place=place: _hdf5(word, place) for place in ("values", "attribute")},
+    "network": lambda word: _zipped(_hdf5(word, "values")),
+}
+
+
+@pytest.mark.parametrize("coding", CODED)
+@pytest.mark.parametrize("place", PLACES)
+def test_the_search_finds_a_marker_wherever_it_is_put(tmp_path, place, coding):
+    """Each place in each coding: a search that finds nothing has then looked."""
+    word = canaries.Markers().word()
+    (tmp_path / "file").write_bytes(PLACES[place](CODED[coding](word)))
+    (tmp_path / "other").write_bytes(PLACES[place](CODED[coding]("NOTHING-IN-HERE")))
+    assert {line.split(" ")[0] for line in canaries.leaks(tmp_path)} == {"file"}
+
+
+@pytest.mark.parametrize("coding", ["plain", "base64", "hex"])
+def test_the_search_finds_a_marker_in_what_holds_only_words(tmp_path, coding):
+    """Cells of a table, packed text of a picture, a name as Snakemake's metadata have it."""
+    word = canaries.Markers().word()
+    coded = CODED[coding](word)
+    (tmp_path / "cell").write_bytes(_parquet(coded, "cell"))
+    (tmp_path / "iTXt").write_bytes(_png("iTXt", coded))
+    name = base64.urlsafe_b64encode(b"results/" + coded + b"/images.parquet").decode()
+    (tmp_path / name).touch()
+    assert {line.split(" (")[0] for line in canaries.leaks(tmp_path)} == {"cell", "iTXt", name}
+
+
+@pytest.mark.parametrize("coding", CODED)
+def test_the_search_finds_a_marker_in_a_store(tmp_path, coding):
+    """In compressed shards as the pipeline writes them, and in attributes."""
+    coded = CODED[coding](canaries.Markers().word())
+    images = np.random.default_rng(0).integers(0, 255, (4, 16, 64), dtype=np.uint8)
+    clean = zarr.create_array(tmp_path / "clean.zarr", data=images, chunks=(1, 16, 64), shards=(2, 16, 64))
+    assert clean.attrs is not None and canaries.leaks(tmp_path) == []
+    images[3, 0, : len(coded)] = np.frombuffer(coded, np.uint8)
+    zarr.create_array(tmp_path / "pixels.zarr", data=images, chunks=(1, 16, 64), shards=(2, 16, 64))
+    assert any("pixels.zarr" in line and "(array)" in line for line in canaries.leaks(tmp_path))
+    if not coding.startswith("utf"):
+        clean.attrs["note"] = coded.decode()
+        assert any("clean.zarr" in line for line in canaries.leaks(tmp_path))
 
 
 @contextmanager
