@@ -30,6 +30,10 @@ class BadTable(CovidpipeError):
     """A table breaks its schema."""
 
 
+class NotWhole(CovidpipeError, ValueError):
+    """A file that this package wrote is empty or cut, as after a power loss on a disk that keeps no promise."""
+
+
 class BadWeights(CovidpipeError):
     """Weights to start from that are missing, damaged, or those of another network."""
 

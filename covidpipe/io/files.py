@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from covidpipe.errors import BadTable, CovidpipeError, DiskFull
+from covidpipe.errors import BadTable, CovidpipeError, DiskFull, NotWhole
 from covidpipe.schemas import (
     SCHEMA_VERSION,
     TableSpec,
@@ -89,7 +89,7 @@ def _told_full(path: Path, partial: Path) -> str:
 
 
 def _sync_tree(path: Path) -> None:
-    for item in [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else []:
+    for item in path.rglob("*") if path.is_dir() else ():  # folders too: they hold the names
         _sync(item)
     _sync(path)
 
@@ -112,7 +112,11 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """What a JSON file holds; raise `NotWhole` where it is none."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise NotWhole(f"{path}: not whole JSON ({type(error).__name__}). Delete it and run again.") from None
 
 
 def file_sha256(path: str | Path) -> str:

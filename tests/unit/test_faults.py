@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,8 +18,8 @@ import tiny_cohort as tiny
 
 from covidpipe.cli import main
 from covidpipe.config import dump
-from covidpipe.errors import BadTable, CovidpipeError, DiskFull
-from covidpipe.io.files import read_table, replacing, write_table, write_text
+from covidpipe.errors import BadTable, CovidpipeError, DiskFull, NotWhole
+from covidpipe.io.files import read_json, read_table, replacing, write_json, write_table, write_text
 from covidpipe.io.store import open_store
 from covidpipe.schemas import IMAGES, SPLIT
 from covidpipe.stages import cohort, ingest
@@ -112,6 +113,110 @@ def test_two_writers_of_one_file_leave_one_of_theirs_whole(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+# --- Power ----------------------------------------------------------------------------------------------------------
+
+
+class Losing:
+    """What a disk would hold if its power failed now: of each file what was last synced, under names as last synced.
+
+    A name that was not synced yet may be kept or not, so both are looked at; a file that never was is empty.
+    """
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch):
+        self.root, self.kept, self.names, self.moments = root, {}, {}, 0
+        self.seen: list[dict[str, bytes]] = []
+        self._fsync, self._replace = os.fsync, os.replace
+        self._keep_all()
+        monkeypatch.setattr(os, "fsync", self._synced)
+        monkeypatch.setattr(os, "replace", self._replaced)
+
+    def _keep_all(self) -> None:
+        for path in (self.root, *self.root.rglob("*")):
+            self._keep(path)
+
+    def _keep(self, path: Path) -> None:
+        number = path.stat().st_ino
+        if path.is_dir():
+            self.names[number] = {item.name: item.stat().st_ino for item in path.iterdir()}
+        else:
+            self.kept[number] = path.read_bytes()
+
+    def _synced(self, handle: int) -> None:
+        self._fsync(handle)
+        self._keep(Path(f"/proc/self/fd/{handle}").readlink())
+        self.seen += [self._left(True), self._left(False)]
+
+    def _replaced(self, old: object, new: object) -> None:
+        self._replace(old, new)
+        self.seen += [self._left(True), self._left(False)]
+
+    def _left(self, names_kept: bool) -> dict[str, bytes]:
+        """Files by their places after a power failure now; the names as they are, or as they were synced."""
+        found: dict[str, bytes] = {}
+
+        def enter(place: str, number: int, path: Path | None) -> None:
+            if number in self.names or (path is not None and path.is_dir()):
+                entries = dict(self.names.get(number, {}))
+                if names_kept and path is not None and place == "":  # a rename is kept early, and nothing below it
+                    entries |= {item.name: item.stat().st_ino for item in path.iterdir()}
+                for name, inner in entries.items():
+                    enter(
+                        f"{place}/{name}", inner, path / name if path is not None and (path / name).exists() else None
+                    )
+            else:
+                found[place] = self.kept.get(number, b"")
+
+        enter("", self.root.stat().st_ino, self.root)
+        return {place: content for place, content in found.items() if ".partial" not in place}
+
+
+def test_power_lost_at_any_moment_leaves_the_old_file_or_the_new_one(tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("old" * 1000)
+    losing = Losing(tmp_path, monkeypatch)
+    write_text(tmp_path / "a", "new" * 1000)
+    assert len(losing.seen) >= 6
+    found = [left.get("/a") for left in losing.seen]
+    assert set(found) == {b"old" * 1000, b"new" * 1000} and found[-1] == b"new" * 1000
+
+
+def test_power_lost_at_any_moment_leaves_no_half_of_a_folder(tmp_path, monkeypatch):
+    whole = {f"/s/{name}": content for name, content in makers.store_files()}
+    losing = Losing(tmp_path, monkeypatch)
+    with replacing(tmp_path / "s") as partial:
+        for name, content in makers.store_files():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            (partial / name).write_bytes(content)
+    assert losing.seen[-1] == whole
+    assert all(left in ({}, whole) for left in losing.seen)
+
+
+@pytest.mark.parametrize(
+    "left", [lambda content: b"", lambda content: bytes(len(content)), lambda content: content[:-9]]
+)
+def test_a_disk_that_keeps_no_promise_is_noticed_by_what_reads_next(tmp_path, rows, left):
+    """Names are there and contents are not: what was told to be on the disk never was."""
+    path = tmp_path / "split.parquet"
+    write_table(path, rows, SPLIT)
+    path.write_bytes(left(path.read_bytes()))
+    with pytest.raises(BadTable, match="not a whole Parquet file"):
+        read_table(path, SPLIT)
+    write_json(tmp_path / "run.json", {"weights_sha256": "0" * 64, "recipe": {"model": "x"}})
+    (tmp_path / "run.json").write_bytes(left((tmp_path / "run.json").read_bytes()))
+    with pytest.raises(NotWhole, match=r"run\.json: not whole JSON .*run again"):
+        read_json(tmp_path / "run.json")
+    for number, (name, content) in enumerate(makers.store_files()):
+        folder = tmp_path / f"store-{number}"
+        for other, whole in makers.store_files():
+            (folder / other).parent.mkdir(parents=True, exist_ok=True)
+            (folder / other).write_bytes(left(content) if other == name else whole)
+        if name == "images.zarr/zarr.json":
+            continue  # what the group says of itself is read by nobody
+        with pytest.raises(CovidpipeError, match="again"):
+            store = open_store(folder)
+            for array in ("image", "lung_mask"):
+                store.read(array, range(6))
+
+
 # --- Disks ----------------------------------------------------------------------------------------------------------
 
 
@@ -179,6 +284,32 @@ def test_results_that_cannot_be_written_are_told_in_a_line(tmp_path, capsys):
         assert main(["ingest", "c", "--config", str(config), "--out", str(closed / "images.parquet")]) == 3
     said = capsys.readouterr().err.splitlines()[-1]
     assert "Read-only file system" in said and str(closed) in said
+
+
+def test_images_on_a_disk_that_is_read_only_are_read_and_nothing_is_tried_there(tmp_path):
+    tiny.write_images(tmp_path)
+    images = tmp_path / "files" / "ct"
+    config = tiny.config(tmp_path)
+    ingest.run(config, "c", tmp_path / "a" / "images.parquet")
+    subprocess.run(["mount", "--bind", images, images], check=False)
+    if os.geteuid() != 0 or subprocess.run(["mount", "-o", "remount,ro,bind", images]).returncode != 0:
+        pytest.skip("a folder that is read-only to all is a mount, and that takes root")
+    try:
+        with pytest.raises(OSError, match="Read-only"):
+            (images / "x").touch()
+        ingest.run(config, "c", tmp_path / "b" / "images.parquet")
+    finally:
+        subprocess.run(["umount", "--lazy", images], check=True)
+    assert (tmp_path / "a" / "images.parquet").read_bytes() == (tmp_path / "b" / "images.parquet").read_bytes()
+
+
+def test_a_folder_of_images_that_is_gone_is_told(tmp_path, capsys):
+    config = study(tmp_path, tmp_path / "results")
+    shutil.move(tmp_path / "files", tmp_path / "elsewhere")
+    assert main(["ingest", "c", "--config", str(config), "--out", str(tmp_path / "out" / "images.parquet")]) == 3
+    said = capsys.readouterr().err
+    assert "there is no such file or folder" in said and "Traceback" not in said
+    assert not (tmp_path / "out" / "images.parquet").exists()
 
 
 def test_images_that_vanish_while_they_are_read_are_rows(tmp_path):
