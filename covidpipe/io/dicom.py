@@ -20,6 +20,7 @@ import pydicom
 from pydicom.encaps import get_frame
 from pydicom.multival import MultiValue
 from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
+from pydicom.sequence import Sequence
 from pydicom.uid import (
     UID,
     ExplicitVRBigEndian,
@@ -182,7 +183,8 @@ class Dicom:
         return self._converted[keyword]
 
     def _word(self, keyword: str) -> str:
-        return str(self._value(keyword) or "").strip()
+        value = self._value(keyword)  # of an untrusted kind: a sequence would be written out, with all that it holds
+        return "" if isinstance(value, Sequence) else str(value or "").strip()
 
     def _number(self, keyword: str) -> int | None:
         numbers = self._numbers(keyword, 1)

@@ -96,6 +96,20 @@ def test_padding_is_air_where_stored_values_have_no_sign(tmp_path):
     assert set(array[:5].ravel().tolist()) == {-1024} and (array[5:] == pixels[5:]).all()
 
 
+@pytest.mark.parametrize("keyword", ["PatientID", "BodyPartExamined", "PhotometricInterpretation"])
+def test_a_sequence_where_a_word_should_be_is_no_word(tmp_path, keyword):
+    """Found by `make fuzz-guided`: written out as text, with an element in it that cannot be converted."""
+    header = pydicom.dcmread(dicom(tmp_path / "a"))
+    inner = pydicom.Dataset()
+    inner.PatientName = "Doe^John"
+    header[keyword] = pydicom.DataElement(header[keyword].tag, "SQ", [inner])
+    header.save_as(tmp_path / "a")
+    content = (tmp_path / "a").read_bytes().replace(b"PN\x08\0Doe^John", b"UL\x07\0Doe^Joh")
+    (tmp_path / "a").write_bytes(content)
+    facts = open_file(tmp_path / "a", Limits()).facts(0)
+    assert "Doe" not in str(facts)
+
+
 @pytest.mark.parametrize("process", ["50", "51", "80", "81", "90", "91"])
 def test_damaged_jpeg_does_not_reach_the_decoder_that_it_can_end(tmp_path, monkeypatch, process):
     """Found by `make fuzz-guided`: GDCM ends the process; a worker lost for every such file."""
