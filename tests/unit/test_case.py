@@ -134,7 +134,7 @@ def test_a_page_shows_all_steps_and_names_no_path(study, networks, capsys):
     for step in ("As it was read", "Probability of lung", "Lung mask", "Wavelet", "Probability of infection"):
         assert any(step in words for words in shown), step
     assert sum("Infection mask" in words for words in shown) == 2
-    assert "Screened" in document and "vessel_suppressed" in document
+    assert "Screened" in document and "vessel suppressed" in document
     assert "Doe_John" not in document and str(study.folder) not in document and "http:" not in document
     for picture in pictures(document)[1:]:
         assert picture.min(axis=2).max() < 250  # the white writing in the corner stays out
