@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 ONE_CORE := $(foreach rule,phantoms ingest harmonize wavelet train_model evaluate_model predict,$(rule)=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slurm check check-models check-backends check-authors check-paper check-slurm paper bench bench-check fuzz fuzz-guided weights intervals docs licenses sbom vulnerabilities lock clean
+.PHONY: help env demo test test-slurm check check-models check-backends check-authors check-paper check-slurm paper bench bench-check fuzz fuzz-guided faults check-defenses weights intervals docs licenses sbom vulnerabilities lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}'
@@ -81,6 +81,12 @@ fuzz: env ## damaged files of every kind: rows, crashes, hangs, memory; FUZZ="--
 
 fuzz-guided: env ## the same, led by coverage (atheris): a minute for each kind; FUZZ="--seconds 600 --kinds dicom"
 	@python -m tests.fuzz.guided $(FUZZ)
+
+faults: env ## kills at random moments of the whole demo, each rerun compared; FAULTS="--kills 100 --seconds 3000", again and again
+	@python -m tests.faults $(FAULTS)
+
+check-defenses: env ## take each defense out of a copy, and see that its test fails without it (15 minutes)
+	@python -m tests.defenses
 
 # Without the images: which to get, where and under which licence, and all of it on synthetic patients.
 check-paper: env ## `snakemake paper` from nothing on synthetic patients, with two tiny networks (5 minutes)

@@ -1,16 +1,21 @@
 """Kill a study at random moments, run it again, and compare every result with that of a run that was left alone.
 
-``python -m tests.faults --kills 100 --seed 1 --config config/demo.yaml``. Snakemake and all its jobs get SIGKILL in the
-same moment, as when a machine loses its power; then comes what a user would do: unlock, and the same command again.
+``python -m tests.faults --kills 100 --seed 1 --seconds 3000``, again and again until all kills are done: what was done
+lies in ``state.json``. Snakemake and all its jobs get SIGKILL in the same moment, as when a machine loses its power;
+then comes what a user would do: unlock, and the same command again. All runs use a copy of the package as it was at the
+first command, so that it may be worked on meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +25,10 @@ from typing import Any
 
 import yaml
 
+from covidpipe.io.files import read_json, write_json
+
 ROOT = Path(__file__).parent.parent.parent
+COPIED = ("covidpipe", "workflow", "config", "Snakefile", "slurm", "pyproject.toml", "envs")
 # What tells when and how long, not what: everything else must be the same to the byte.
 NO_RESULT = ("logs", "benchmarks", "configs", ".snakemake", "preflight")
 NO_RESULT_FILES = ("run.json", "ro-crate-metadata.json", "card.md", ".snakemake_timestamp")
@@ -30,76 +38,156 @@ def main() -> int:
     given = _arguments()
     folder = given.out.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ["COVIDPIPE_ID_KEY"] = str(folder / "id.key")
     began = time.monotonic()
-    alone = Study(folder / "alone", given.config, given.targets)
-    alone.run()
-    longest, wanted = time.monotonic() - began, alone.results()
-    print(f"left alone: {longest:.0f} s, {len(wanted)} files", flush=True)
-    chance, kills, studies, wrong = random.Random(given.seed), 0, 0, 0
-    while kills < given.kills and time.monotonic() - began < given.seconds:
-        studies += 1
-        study = Study(folder / f"killed-{studies}", given.config, given.targets)
-        # short times too: then a study is killed again and again, and each time goes on from what it has
-        while kills < given.kills and study.run(kill_after=chance.uniform(0, longest * chance.choice((0.2, 0.5, 1)))):
-            kills += 1
-            print(f"kill {kills} of {given.kills}: study {studies}", flush=True)
-        study.run()
-        found = study.results()
-        differ = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
-        wrong += bool(differ)
-        print(f"study {studies}: {f'DIFFERS in {differ[:10]}' if differ else 'the same bytes'}", flush=True)
-    print(f"{kills} kills in {studies} studies, seed {given.seed}: {wrong} studies differ")
-    return 1 if wrong else 0
+    asked = {"seed": given.seed, "config": given.config, "targets": given.targets, "mean": given.mean}
+    state = _state(folder, asked)
+    while len(state["moments"]) < given.kills and (left := given.seconds - (time.monotonic() - began)) > 0:
+        # as short as the mean, most of them: then a study is killed again and again, and goes on from what it has
+        chance = random.Random(f"{given.seed}:{len(state['moments'])}:{state['studies']}")
+        moment = chance.expovariate(1 / (given.mean * state["alone_seconds"]))
+        study = Study(folder, f"killed-{state['studies'] + 1}", given.config, given.targets)
+        ended = study.run(kill_after=min(moment, left))
+        if ended == "killed" and moment <= left:
+            state["moments"].append({"study": state["studies"] + 1, "seconds": round(moment, 1), "at": study.doing()})
+            print(f"kill {len(state['moments'])} of {given.kills}: {state['moments'][-1]}", flush=True)
+        elif ended == "done":
+            _compare(study, state)
+        write_json(folder / "state.json", state)
+    if len(state["moments"]) >= given.kills and state["moments"][-1]["study"] == state["studies"] + 1:
+        last = Study(folder, f"killed-{state['studies'] + 1}", given.config, given.targets)
+        if last.run(kill_after=max(given.seconds - (time.monotonic() - began), given.seconds / 4)) == "done":
+            _compare(last, state)
+            write_json(folder / "state.json", state)
+    kills, studies = len(state["moments"]), state["studies"]
+    whole = kills >= given.kills and state["moments"][-1]["study"] <= studies
+    print(f"{kills} kills, {studies} studies compared, seed {given.seed}: {len(state['differ'])} studies differ")
+    if not whole:
+        print("Not all yet: the same command goes on.")
+    return 1 if state["differ"] else 0
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--config", type=Path, default=ROOT / "config" / "demo.yaml")
+    parser.add_argument("--config", default="config/demo.yaml", help="in the repository")
     parser.add_argument("--targets", nargs="+", default=["demo"])
+    parser.add_argument("--mean", type=float, default=0.1, help="between two kills, as a share of the undisturbed run")
     parser.add_argument("--out", type=Path, default=Path("results/faults"), help="folder of all the runs")
-    parser.add_argument("--seconds", type=float, default=86_400, help="no new study is begun after that")
+    parser.add_argument(
+        "--seconds", type=float, default=86_400, help="what runs then is ended, and begun again next time"
+    )
     return parser.parse_args()
+
+
+def _state(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """What is done; the first time, the undisturbed run, of a copy of the package."""
+    file = folder / "state.json"
+    if file.exists():
+        state = read_json(file)
+        if state["asked"] != asked:
+            raise SystemExit(f"{file}: of other arguments ({state['asked']}). Give the same ones, or another --out.")
+        return state
+    for left in ("tree", "alone"):
+        shutil.rmtree(folder / left, ignore_errors=True)
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / "tree" / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        else:
+            shutil.copy(ROOT / name, folder / "tree" / name)
+    began = time.monotonic()
+    alone = Study(folder, "alone", asked["config"], asked["targets"])
+    alone.run()
+    state = {
+        "asked": asked, "alone_seconds": time.monotonic() - began, "wanted": alone.results(), "moments": [],
+        "studies": 0, "differ": [],
+    }  # fmt: skip
+    write_json(file, state)
+    print(f"left alone: {state['alone_seconds']:.0f} s, {len(state['wanted'])} files", flush=True)
+    return state
+
+
+def _compare(study: Study, state: dict[str, Any]) -> None:
+    """Count a study that has come to its end; of one that is as it should be nothing is kept."""
+    wanted, found = state["wanted"], study.results()
+    differ = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+    state["studies"] += 1
+    if differ:
+        state["differ"].append({"study": study.folder.name, "files": differ})
+    else:
+        shutil.rmtree(study.folder)
+    print(f"{study.folder.name}: {f'DIFFERS in {differ[:10]}' if differ else 'the same bytes'}", flush=True)
+
+
+def _one_core() -> list[str]:
+    """What `make demo` says of threads: two jobs side by side beat one on both cores."""
+    rules = re.search(r"foreach rule,([a-z_ ]+),", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    return ["--set-threads", *(f"{rule}=1" for rule in rules[1].split())] if rules else []
 
 
 class Study:
     """A config with results in a folder of its own, and the command that makes them."""
 
-    def __init__(self, folder: Path, config: Path, targets: list[str]):
-        raw = yaml.safe_load(config.read_text())
+    def __init__(self, place: Path, name: str, config: str, targets: list[str]):
+        tree, folder = place / "tree", place / name
+        raw = yaml.safe_load((tree / config).read_text())
         text = yaml.safe_dump(raw, sort_keys=False)
         # paths of the config that lie in its results move along
         moved = text.replace(f"{raw['results']}/", f"{folder}/").replace(
             f"results: {raw['results']}\n", f"results: {folder}\n"
         )
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.file = folder, folder.with_suffix(".yaml")
+        self.tree, self.folder, self.file = tree, folder, folder.with_suffix(".yaml")
+        self.log, self.group = folder.with_suffix(".log"), folder.with_suffix(".pid")
         self.file.write_text(moved)
         self.command = [
-            *(sys.executable, "-m", "snakemake", *targets, "--snakefile", str(ROOT / "Snakefile")),
+            *(sys.executable, "-m", "snakemake", *targets, "--snakefile", str(tree / "Snakefile")),
             *("--directory", str(folder), "--configfile", str(self.file), "--cores", "2", "--rerun-incomplete"),
+            *_one_core(),
         ]
+        self.environment = os.environ | {
+            "PYTHONPATH": str(tree),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "COVIDPIPE_ID_KEY": str(place / "id.key"),
+            "XDG_CACHE_HOME": str(place / "cache"),
+        }
 
-    def run(self, kill_after: float | None = None) -> bool:
-        """Run to the end, or kill everything after so many seconds; True if it was killed."""
-        if (self.folder / ".snakemake" / "locks").is_dir():
-            subprocess.run([*self.command, "--unlock"], check=True, capture_output=True, cwd=ROOT)
-        with self.file.with_suffix(".log").open("ab") as log:
+    def run(self, kill_after: float | None = None) -> str:
+        """Run to the end, or kill everything after so many seconds: ``done`` or ``killed``."""
+        self._end_of_last_time()
+        for lock in (self.folder / ".snakemake" / "locks").glob("*"):  # what --unlock does, without another Snakemake
+            lock.unlink()
+        with self.log.open("ab") as log:
             process = subprocess.Popen(
-                self.command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd=ROOT,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                self.command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd=self.tree,
+                env=self.environment,
             )  # fmt: skip
+            self.group.write_text(str(process.pid))
             try:
                 code = process.wait(timeout=kill_after)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                return True
+                return "killed"
+            finally:
+                self.group.unlink()
         if code:
-            raise SystemExit(f"{self.file.stem}: the run failed: {self.file.with_suffix('.log')}")
-        return False
+            raise SystemExit(f"{self.folder.name}: the run failed: {self.log}")
+        return "done"
+
+    def _end_of_last_time(self) -> None:
+        """End what a session left running that was itself ended."""
+        if self.group.exists():
+            group = int(self.group.read_text())
+            with contextlib.suppress(OSError):
+                if str(self.folder) in Path(f"/proc/{group}/cmdline").read_text():
+                    os.killpg(group, signal.SIGKILL)
+            self.group.unlink()
+
+    def doing(self) -> str:
+        """The last job that Snakemake's log tells of: what the kill met, or what came just before."""
+        rules = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", self.log.read_text(errors="replace"), re.MULTILINE)
+        return rules[-1] if rules else "nothing yet"
 
     def results(self) -> dict[str, str]:
         """SHA-256 of every file that is a result, by its place."""

@@ -25,6 +25,7 @@ from covidpipe.io.export import export, to_text
 from covidpipe.io.files import write_json
 from covidpipe.io.flat import FlatImages
 from covidpipe.provenance import id_key
+from tests.defenses import DEFENSES
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGE = ROOT / "covidpipe"
@@ -232,6 +233,14 @@ def test_a_name_that_is_markup_is_shown_as_text(tmp_path):
     templates = sorted((PACKAGE / "report" / "templates").glob("*.j2"))
     trusted = {name for file in templates for name in re.findall(r"\{\{([^}]*)\|\s*safe\b", file.read_text())}
     assert {name.strip() for name in trusted} <= {"style", "script"}  # files of the package, whose hash the page names
+
+
+def test_every_defense_can_still_be_taken_out():
+    """`make check-defenses` does it, and sees each one's test fail; here: its words are where they are said to be."""
+    for one in DEFENSES:
+        file, _, test = one.test.partition("::")
+        assert (ROOT / one.file).read_text().count(one.words) == 1, one.attack
+        assert f"def {test}(" in (ROOT / file).read_text(), one.attack
 
 
 # --- Files that are not for everyone --------------------------------------------------------------------------------
