@@ -128,7 +128,7 @@ sbom: env ## results/sbom.json: a bill of materials (CycloneDX) of .venv
 	@mkdir -p results && python -m cyclonedx_py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible \
 		--of JSON --output-file results/sbom.json && echo "results/sbom.json"
 
-vulnerabilities: env ## what is known against the pinned packages (asks a database: needs a network, and says so)
+vulnerabilities: env ## what OSV knows against the pinned packages (needs a network, and says so; OSV_URL: a mirror)
 	@python workflow/scripts/supply_chain.py vulnerabilities
 
 lock: ## write envs/*.lock anew from pyproject.toml (needs uv)

@@ -1,12 +1,14 @@
 """What covidpipe is made of: the licences of everything it needs, and what is known against it.
 
-`make licenses` writes docs/licenses.md from the metadata of what is installed; `make vulnerabilities` asks pip-audit
-about every pinned package: that needs a network, and says so where there is none.
+`make licenses` writes docs/licenses.md from the metadata of what is installed; `make vulnerabilities` lets pip-audit
+ask OSV (osv.dev, or a mirror of it that OSV_URL names) about every pinned package: that needs a network, and says so
+where there is none.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -136,9 +138,10 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def vulnerabilities() -> int:
+def vulnerabilities(lock: Path = LOCK) -> int:
     """Print what is known against the pinned packages; 0: nothing, 1: something, 2: nobody could be asked."""
-    command = [sys.executable, "-m", "pip_audit", "--requirement", str(LOCK), "--disable-pip", "--require-hashes"]
+    command = [sys.executable, "-m", "pip_audit", "--requirement", str(lock), "--disable-pip", "--require-hashes"]
+    command += ["--vulnerability-service", "osv", *(["--osv-url", url] if (url := os.environ.get("OSV_URL")) else [])]
     asked = subprocess.run([*command, "--format", "json", "--progress-spinner", "off"], capture_output=True, text=True)
     try:
         packages = json.loads(asked.stdout)["dependencies"]
@@ -153,7 +156,7 @@ def vulnerabilities() -> int:
     for name, version, fault in known:
         print(f"{name} {version}: {fault['id']}; mended in {', '.join(fault['fix_versions']) or 'no version yet'}")
     skipped = [one["name"] for one in packages if "skip_reason" in one]
-    print(f"{len(packages)} packages of {LOCK.relative_to(ROOT)}: {len(known)} known vulnerabilities"
+    print(f"{len(packages)} packages of {lock.name}: {len(known)} known vulnerabilities"
           + (f"; not found in the database: {', '.join(skipped)}" if skipped else ""))  # fmt: skip
     return 1 if known else 0
 
