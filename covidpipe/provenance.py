@@ -183,7 +183,9 @@ def bind_backend() -> None:
         # RuntimeError: TensorFlow runs already, such as after a training in the same process; its threads then stay
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(available_cores())
-            tf.config.threading.set_inter_op_parallelism_threads(available_cores())
+            # One operation at a time, on all cores: a sum of three gradients or more (a layer that is used again, as in
+            # NABLA-3) begins with the one whose memory happens to be free, and so depends on what else runs.
+            tf.config.threading.set_inter_op_parallelism_threads(1)
             for gpu in tf.config.list_physical_devices("GPU"):
                 tf.config.experimental.set_memory_growth(gpu, True)
         tf.config.experimental.enable_op_determinism()

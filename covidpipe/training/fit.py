@@ -177,7 +177,10 @@ def fit(
     step = _Step(model)
     for epoch in range(first, schedule.epochs):
         started = time.monotonic()
-        keras.utils.set_random_seed(seed + epoch)  # PyTorch's dropout draws from a state that no checkpoint holds
+        if keras.backend.backend() == "torch":
+            # Its dropout draws from a state that no checkpoint holds. On TensorFlow a new seed clears every compiled
+            # function, which takes a deep network longer to make again than an epoch.
+            keras.utils.set_random_seed(seed + epoch)
         step.start_epoch()
         with epoch_line(f"epoch {epoch + 1}/{schedule.epochs}", len(batches), schedule.batch_size) as advance:
             for _ in range(len(batches)):

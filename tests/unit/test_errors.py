@@ -35,6 +35,7 @@ def test_every_reason_is_a_sentence():
 
 # A config's validators raise ValueError, which `config.parse` tells with the file and the key.
 RAISED = {"CovidpipeError", "UsageError", "BadConfig", "BadInput", "BadTable", "BadWeights", "PatientLeak", "DiskFull"}
+PARTS = re.compile(r"[.:;?] |, (?:and|but|found|such|came|not) ")
 
 
 def messages() -> list[tuple[str, str]]:
@@ -59,7 +60,7 @@ def test_every_error_says_more_than_what_went_wrong():
     alone = [
         f"{place}: {text}"
         for place, text in found
-        if len(re.split(r"[.:;?] |, (?:and|but|found|such|came|not) ", re.sub(r"^[^ ]*…[^ ]*?(, \w+ …)?: ", "", text))) < 2
+        if len(PARTS.split(re.sub(r"^[^ ]*…[^ ]*?(, \w+ …)?: ", "", text))) < 2
     ]
     assert not alone, "\n".join(alone)
     unended = [f"{place}: {text}" for place, text in found if text[-1] not in ".?…" and "config.py" not in place]
