@@ -186,8 +186,8 @@ class Study:
 
     def doing(self) -> str:
         """The last job that Snakemake's log tells of: what the kill met, or what came just before."""
-        rules = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", self.log.read_text(errors="replace"), re.MULTILINE)
-        return rules[-1] if rules else "nothing yet"
+        jobs = re.findall(r"^Job \d+: (.+)$", self.log.read_text(errors="replace"), re.MULTILINE)
+        return jobs[-1] if jobs else "nothing yet"
 
     def results(self) -> dict[str, str]:
         """SHA-256 of every file that is a result, by its place."""

@@ -244,6 +244,7 @@ def test_references_that_grow_without_end_are_refused_in_few_words(tmp_path):
         with pytest.raises(BadConfig) as refused:
             load(tmp_path / "study.yaml")
         assert len(str(refused.value)) < 5_000
+        assert ("nested deeper than" in str(refused.value)) == text.startswith("[")
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({"study": "x" * 2_000_000}))
     with pytest.raises(BadConfig, match="larger than"):
         load(tmp_path / "study.yaml")
