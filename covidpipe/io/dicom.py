@@ -416,7 +416,7 @@ class Dicom:
         except Exception:  # native decoders of unknown bytes; pydicom says what is wrong with them
             return None
         if (
-            pixels.shape != (self.header.Rows, self.header.Columns)
+            pixels.shape != (self._number("Rows"), self._number("Columns"))
             or pixels.dtype.str[1:] != f"u{(allocated or 0) // 8}"
         ):
             return None

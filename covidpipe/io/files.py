@@ -355,6 +355,7 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
     """An open Parquet file; raise `BadTable` where there is none, or where it is damaged."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            _check_footer(file.metadata, path.stat().st_size)
             yield file
     except FileNotFoundError:
         raise BadTable(f"{path}: there is no such table. Run the stage that writes it, or give another path.") from None
@@ -363,6 +364,14 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
             f"{path}: not a whole Parquet file ({error}). Is it a table at all? If so it is damaged: delete it and run "
             "again."
         ) from None
+
+
+def _check_footer(footer: pq.FileMetaData, size: int) -> None:
+    """Raise if a footer does not know of the rows before it: it has no checksum, and a damaged one may read as empty."""
+    rows = sum(footer.row_group(group).num_rows for group in range(footer.num_row_groups))
+    before = size - footer.serialized_size - 8  # its length and `PAR1`, which stands at the beginning too
+    if rows != footer.num_rows or (footer.num_row_groups == 0 and before > 4):
+        raise pa.ArrowInvalid("its footer does not fit its rows")
 
 
 @dataclass(frozen=True)

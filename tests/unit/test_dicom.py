@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
@@ -94,6 +95,21 @@ def test_padding_is_air_where_stored_values_have_no_sign(tmp_path):
         0, None
     )
     assert set(array[:5].ravel().tolist()) == {-1024} and (array[5:] == pixels[5:]).all()
+
+
+def test_a_picture_that_says_its_size_where_the_header_does_not_is_unreadable(tmp_path):
+    """Found by `make fuzz`: packed pixels that decode, in a header without Rows."""
+    header = pydicom.dcmread(dicom(tmp_path / "a"))
+    header.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.80"
+    header.PixelData = encapsulate([imagecodecs.jpegls_encode(stored_ct())])
+    header["PixelData"].is_undefined_length = True
+    header.save_as(tmp_path / "a")
+    assert read_image(tmp_path / "a").array.shape == (80, 80)
+    del header.Rows
+    header.save_as(tmp_path / "a")
+    with pytest.raises(BadInput) as refusal:
+        read_image(tmp_path / "a")
+    assert refusal.value.reason == "unreadable"
 
 
 @pytest.mark.parametrize("keyword", ["PatientID", "BodyPartExamined", "PhotometricInterpretation"])

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tiny_cohort as tiny
 
@@ -75,6 +76,21 @@ def test_no_flipped_bit_of_a_page_is_read(tmp_path, rows):
         except BadTable:
             refused += 1
     assert refused > 50
+
+
+def test_a_footer_that_forgot_its_rows_is_no_empty_table(tmp_path, rows):
+    """Found by `make fuzz`: a footer has no checksum, and a damaged one was read as a table without rows."""
+    path, empty = tmp_path / "split.parquet", tmp_path / "empty.parquet"
+    write_table(path, rows, SPLIT)
+    schema = pq.read_schema(path)
+    pq.ParquetWriter(empty, schema).close()
+    assert read_table(empty, SPLIT).num_rows == 0
+    whole, none = path.read_bytes(), empty.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    path.write_bytes(whole[:footer] + none[4:])
+    assert pq.read_table(path).num_rows == 0  # as others read it
+    with pytest.raises(BadTable, match="its footer does not fit its rows"):
+        read_table(path, SPLIT)
 
 
 def test_a_store_that_lacks_a_shard_is_not_one_without_infection(tmp_path):
