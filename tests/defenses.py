@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -170,18 +172,22 @@ def _fails_without(one: Defense, copy: Path) -> bool:
     whole = file.read_text(encoding="utf-8")
     file.write_text(whole.replace(one.words, one.without, 1), encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x", *one.test.split()]
+    running = subprocess.Popen(
+        command, cwd=copy, env=os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
     try:
-        done = subprocess.run(
-            command, cwd=copy, env=os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+        said, _ = running.communicate(timeout=60)
     except subprocess.TimeoutExpired:
         return True  # it hangs: what the defense is there for
     finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)  # the workers of a test that hangs too
+        running.wait()
         file.write_text(whole, encoding="utf-8")
-    if done.returncode not in (0, 1):
-        raise SystemExit(f"{one.attack}: {one.test} cannot be run:\n{done.stdout[-3000:]}")
-    return done.returncode == 1
+    if running.returncode not in (0, 1):
+        raise SystemExit(f"{one.attack}: {one.test} cannot be run:\n{said[-3000:]}")
+    return running.returncode == 1
 
 
 if __name__ == "__main__":
