@@ -367,7 +367,7 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def _check_footer(footer: pq.FileMetaData, size: int) -> None:
-    """Raise if a footer does not know of the rows before it: it has no checksum, and a damaged one may read as empty."""
+    """Raise if a footer does not know of the rows before it: it has no checksum, and damaged it may read as empty."""
     rows = sum(footer.row_group(group).num_rows for group in range(footer.num_row_groups))
     before = size - footer.serialized_size - 8  # its length and `PAR1`, which stands at the beginning too
     if rows != footer.num_rows or (footer.num_row_groups == 0 and before > 4):
