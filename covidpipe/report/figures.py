@@ -65,8 +65,8 @@ def distribution(values: np.ndarray, upper: float, label: str) -> Markup:
         marks.append(
             Markup(
                 '<line class="median" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>'
-                '<text class="halo" x="{3:.1f}" y="{4}" text-anchor="{5}">median of these {6:.1f} %</text>'
-            ).format(x, TOP - 6, height - BOTTOM, x + (-5 if end == "end" else 5), TOP, end, middle)
+                '<text class="halo" x="{3:.1f}" y="{4}" text-anchor="{5}">their median {6:.1f} %</text>'
+            ).format(x, TOP - 10, height - BOTTOM, x + (-5 if end == "end" else 5), TOP - 5, end, middle)
         )
     marks.append(svg.x_title(height, "infected share of the lung, % (images at 0 left out)"))
     return svg.whole(height, label, marks)
