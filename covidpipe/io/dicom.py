@@ -466,11 +466,13 @@ class Dicom:
         slope, intercept = rescale
         if (slope, intercept) == (1.0, 0.0):
             return stored
-        if slope.is_integer() and intercept.is_integer() and stored.dtype.kind in "iu":
-            reach = (1 << 8 * stored.dtype.itemsize) * abs(int(slope)) + abs(int(intercept))
+        whole = slope.is_integer() and intercept.is_integer() and stored.dtype.kind in "iu"
+        reach = (1 << 8 * stored.dtype.itemsize) * abs(int(slope)) + abs(int(intercept)) if whole else math.inf
+        if reach <= np.iinfo(np.int64).max:
             values = stored.astype(np.int32 if reach <= np.iinfo(np.int32).max else np.int64)
             return (values if slope == 1 else values * int(slope)) + int(intercept)
-        return stored.astype(np.float64) * slope + intercept
+        with np.errstate(over="ignore"):  # what becomes infinite is refused with all that is no number
+            return stored.astype(np.float64) * slope + intercept
 
     def _looked_up(self, stored: np.ndarray, table: pydicom.Dataset) -> np.ndarray:
         try:
@@ -510,4 +512,5 @@ def _small(values: np.ndarray) -> np.ndarray:
         low, high = int(values.min()), int(values.max())
         fits = np.iinfo(np.int16).min <= low and high <= np.iinfo(np.int16).max
         return np.ascontiguousarray(values, dtype=np.int16 if fits else np.float32)
-    return np.ascontiguousarray(values, dtype=np.uint8 if values.dtype == np.uint8 else np.float32)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        return np.ascontiguousarray(values, dtype=np.uint8 if values.dtype == np.uint8 else np.float32)

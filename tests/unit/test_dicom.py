@@ -206,6 +206,7 @@ def test_a_tilted_gantry_is_a_warning(tmp_path):
         ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "not_axial", "not axial"),
         ({"RescaleSlope": None, "RescaleIntercept": None}, "not_hounsfield", "RescaleSlope and RescaleIntercept"),
         ({"RescaleIntercept": 0}, "not_hounsfield", "about -1024…3000"),
+        ({"RescaleSlope": "1E300"}, "blank", "Every pixel has the value inf"),
         ({"NumberOfFrames": 9000}, "too_large", "max_frames"),
     ],
 )
