@@ -29,7 +29,7 @@ $(VENV)/ready: $(LOCK) pyproject.toml
 	@touch $@
 	@echo "$(VENV) is ready."
 
-demo: env ## everything on synthetic patients, offline: read, train, quantify, report (about 10 minutes)
+demo: env ## everything on synthetic patients, offline: read, train, quantify, report (about 8 minutes)
 	@echo "Demo: two groups of synthetic patients, four small networks, both methods. Results go to results/demo."
 	@mkdir -p results/demo
 	@snakemake demo --profile workflow/profiles/local --configfile config/demo.yaml --set-threads $(ONE_CORE) \
