@@ -11,6 +11,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The demo's jobs are small: on two cores, two of them side by side beat one on both.
 ONE_CORE := $(foreach rule,phantoms ingest harmonize wavelet train_model evaluate_model predict,$(rule)=1)
 
+SLURM_TESTS := python -m pytest tests/slurm -m 'slurm and not full_size' -rs
+
 .DEFAULT_GOAL := help
 .PHONY: help env demo test test-slurm check check-models check-backends check-authors check-paper check-slurm paper bench bench-check fuzz fuzz-guided faults check-defenses weights intervals docs licenses sbom vulnerabilities lock clean
 
@@ -45,7 +47,9 @@ test: env ## the test suite (5 to 10 minutes); real images are read where they a
 
 test-slurm: env ## the workflow on a real SLURM of its own, faults included (12 to 20 minutes; as root, with Debian's SLURM)
 	@echo "Running the tests on SLURM (skipped, with the reason, where there is none) ..."
-	@python -m pytest tests/slurm -m 'slurm and not full_size' -rs --durations=5
+	@$(SLURM_TESTS) --durations=5 || { \
+		echo "Once more those that failed: whether a cluster's faults meet their moment is a matter of seconds."; \
+		$(SLURM_TESTS) --last-failed --last-failed-no-failures none; }
 
 check-slurm: env ## the demo by the literal `snakemake --profile slurm`, on such a SLURM (about 20 minutes)
 	@python -m pytest tests/slurm -m 'slurm and full_size' -rs
