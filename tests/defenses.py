@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from tests.tree import copy_tree
+
 COPIED = ("covidpipe", "tests", "workflow", "config", "Snakefile", "slurm", "pyproject.toml")
 
 
@@ -147,11 +147,7 @@ def main(words: list[str]) -> int:
     left = []
     with tempfile.TemporaryDirectory(prefix="defenses-") as folder:
         copy = Path(folder)
-        for name in COPIED:
-            if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-            else:
-                shutil.copy(ROOT / name, copy / name)
+        copy_tree(COPIED, copy)
         for one in chosen:
             began = time.monotonic()
             fails = _fails_without(one, copy)

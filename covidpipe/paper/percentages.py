@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from covidpipe.metrics.agreement import mean_absolute_error
-from covidpipe.metrics.intervals import bootstrap_by_group, proportion
+from covidpipe.metrics.summary import Part
 from covidpipe.paper.published import Published
 from covidpipe.paper.tables import Result, Row, Scores, control_rows, filled, printed_row, unfilled
 from covidpipe.registry import PROTOCOLS
@@ -77,7 +76,7 @@ def percent_scores(found: np.ndarray, true: np.ndarray | None, groups: np.ndarra
     Returns
     -------
     dict of dict
-        By measure: value, low, high, n, patients.
+        Rows of METRICS_SUMMARY, but for `subject` and `role`, by measure.
 
     Examples
     --------
@@ -85,25 +84,11 @@ def percent_scores(found: np.ndarray, true: np.ndarray | None, groups: np.ndarra
     >>> [scores[name]["value"] for name in ("infection_percent", "mean_absolute_error")]
     [0.2, 0.05]
     """
-
-    def mean(values: np.ndarray) -> float | None:
-        return float(values.mean()) if len(values) else None
-
-    told = np.isfinite(found)
-    interval = bootstrap_by_group(found[told] / 100, groups[told], mean, seed=seed, within=(0, 1))
-    scores = {"infection_percent": _score(mean(found[told] / 100), interval, groups[told])}
-    scores["share_with_percent"] = _score(mean(told), proportion(told, groups), groups)
+    part = Part(groups, seed)
+    rows = [part.mean("infection_percent", found / 100), part.share("share_with_percent", np.isfinite(found))]
     if true is not None:
-        both = told & np.isfinite(true)
-        pairs = np.column_stack([found[both], true[both]]) / 100
-        interval = bootstrap_by_group(pairs, groups[both], mean_absolute_error, seed=seed, within=(0, 1))
-        scores["mean_absolute_error"] = _score(mean_absolute_error(pairs), interval, groups[both])
-    return scores
-
-
-def _score(value: float | None, interval: tuple[float, float, str] | None, groups: np.ndarray) -> dict[str, object]:
-    low, high, _ = interval or (None, None, None)
-    return {"value": value, "low": low, "high": high, "n": len(groups), "patients": len(np.unique(groups))}
+        rows.append(part.mean("mean_absolute_error", np.abs(found - true) / 100))
+    return {row["measure"]: row for row in rows}
 
 
 def percent_table(published: Published, found: Sequence[Percentages], label: str, seed: int) -> list[Row]:

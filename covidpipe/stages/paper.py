@@ -32,6 +32,7 @@ from covidpipe.paper.tables import (
 )
 from covidpipe.schemas import HISTORY, METRICS_IMAGES, METRICS_SUMMARY, PAPER_CHECKS, PAPER_FRAMES, PAPER_TABLE
 from covidpipe.stages import paper_pictures as pictures
+from covidpipe.stages.paper_networks import is_evaluated
 from covidpipe.stages.paper_percentages import percentages
 
 log = logging.getLogger(__name__)
@@ -146,10 +147,9 @@ def _write(stem: Path, rows: list[Row], heading: str, label: str) -> None:
 
 def result_of(config: Config, name: str, recipe: Recipe) -> Result | None:
     """What a recipe's network scored, or None if it was not evaluated."""
-    file = paths.metrics(config, recipe) / "summary.parquet"
-    if not file.exists():
+    if not is_evaluated(config, recipe):
         return None
-    rows = read_table(file, METRICS_SUMMARY).to_pylist()
+    rows = read_table(paths.metrics(config, recipe) / "summary.parquet", METRICS_SUMMARY).to_pylist()
     controls: dict[str, dict[str, Any]] = {}
     for row in rows:
         if row["role"] == "control":
@@ -182,7 +182,7 @@ def _evaluated(config: Config, tasks: Sequence[str], model: str | None = None) -
         for name, recipe in config.training.items()
         if recipe.task in tasks
         and (recipe.model == model if model else recipe.model != "irrcnn")
-        and (paths.metrics(config, recipe) / "summary.parquet").exists()
+        and is_evaluated(config, recipe)
     }
 
 

@@ -23,8 +23,13 @@ def evaluated(
         if (recipe.task, recipe.protocol) == (task, protocol)
         and modality in (None, DATASETS[recipe.dataset].modality)
         and positive in (None, DATASETS[recipe.dataset].positive)
-        and (paths.metrics(config, recipe) / "summary.parquet").exists()
+        and is_evaluated(config, recipe)
     ]
+
+
+def is_evaluated(config: Config, recipe: Recipe) -> bool:
+    """True where a recipe's network is trained and evaluated."""
+    return (paths.metrics(config, recipe) / "summary.parquet").exists()
 
 
 def test_part(config: Config, recipe: Recipe) -> tuple[Store, pd.DataFrame]:

@@ -26,8 +26,8 @@ from typing import Any
 import yaml
 
 from covidpipe.io.files import read_json, write_json
+from tests.tree import ROOT, copy_tree
 
-ROOT = Path(__file__).parent.parent.parent
 COPIED = ("covidpipe", "workflow", "config", "Snakefile", "slurm", "pyproject.toml", "envs")
 # What tells when and how long, not what: everything else must be the same to the byte.
 NO_RESULT = ("logs", "benchmarks", "configs", ".snakemake", "preflight")
@@ -90,11 +90,7 @@ def _state(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
         return state
     for left in ("tree", "alone"):
         shutil.rmtree(folder / left, ignore_errors=True)
-    for name in COPIED:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / "tree" / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-        else:
-            shutil.copy(ROOT / name, folder / "tree" / name)
+    copy_tree(COPIED, folder / "tree")
     began = time.monotonic()
     alone = Study(folder, "alone", asked["config"], asked["targets"])
     alone.run()
