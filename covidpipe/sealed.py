@@ -63,6 +63,20 @@ def unseal(word: str) -> str:
     return found.decode("utf-8", "surrogateescape")
 
 
+def seal_bytes(content: bytes, key: bytes, of: bytes) -> bytes:
+    """Return `content` as bytes that tell nothing of it but its length; `of` names what it is, and opens it again."""
+    return _cipher(key)[0].encrypt(content, [of])
+
+
+def unseal_bytes(sealed: bytes, key: bytes, of: bytes) -> bytes | None:
+    """Return what `seal_bytes` sealed; None if that was with another key or as something else, or has changed since."""
+    cipher, tampered = _cipher(key)
+    try:
+        return cipher.decrypt(sealed, [of])
+    except (tampered, ValueError):
+        return None
+
+
 def place(root: Path, word: str) -> Path:
     """Where the file of an image table's row is: its path, sealed or not, below `root`."""
     return root / unseal(word)

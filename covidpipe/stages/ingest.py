@@ -5,8 +5,10 @@ Labelled images are also reduced to thumbnails here, where their pixels are deco
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import importlib
+import importlib.metadata
 import logging
 import re
 import sys
@@ -17,6 +19,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from datetime import date
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,9 +36,10 @@ from covidpipe.errors import BadInput, CovidpipeError
 from covidpipe.io.bounded import GIB, bound_memory, bounded_time
 from covidpipe.io.files import file_sha256, write_json, write_table
 from covidpipe.io.image import Facts, Image
+from covidpipe.io.known import Known
 from covidpipe.io.read import open_file, settle
 from covidpipe.io.sources import gather
-from covidpipe.provenance import available_cores, id_key, keyed_hash, run_record
+from covidpipe.provenance import available_cores, code_fingerprint, id_key, keyed_hash, run_record
 from covidpipe.records import ImageRecord
 from covidpipe.registry import DATASETS
 from covidpipe.schemas import IMAGES, SIGNATURES
@@ -52,12 +56,27 @@ PLACES = {name: place for place, name in enumerate(ENTRIES)}
 VIEWS = ("whole", "content")
 PIECE = 2**14  # rows that are plain Python once more on their way to the table
 HANDED_OVER = 8  # files that a worker process is given at a time
+REVIVE: dict[str, Callable[[Any], Any]] = {
+    "patient": tuple,
+    "study_date": date.fromisoformat,
+    "views": lambda shown: [base64.b64decode(thumbnail) for thumbnail in shown],
+}
 PATHS = ("path", "lung_mask_path", "infection_mask_path")
+# What decides beside our own code what is read of a file.
+DECODERS = (
+    *("imagecodecs", "nibabel", "numpy", "opencv-python-headless", "pillow", "pydicom", "pyjpegls"),
+    *("pylibjpeg-openjpeg", "python-gdcm", "tifffile"),
+)
+MAY_PASS = {"unreadable", "too_large"}  # reasons that may lie in the machine: these files are tried each time
+SETTLED_NS = 2 * 10**9  # the coarsest clock of a file system: what changed later than that may change unseen
 SOURCES = {"position_mm": "position", "instance": "instance", "path": "file_order"}  # of a slice_index
 
 
 def run(config: Config, name: str, out: Path) -> None:
     """Write ``images.parquet`` (IMAGES) to `out`, ``signatures.parquet`` (SIGNATURES) and ``run.json`` beside it.
+
+    What was found in each file is kept in ``known.sealed`` beside them: files that stayed as they were are not opened
+    again, and the tables are the same, byte for byte, as if they were.
 
     Parameters
     ----------
@@ -77,13 +96,23 @@ def run(config: Config, name: str, out: Path) -> None:
     root, records = records_of(config, source, name, out.parent / "unpacked")
     if source.modality is None and source.dataset is not None:
         source = source.model_copy(update={"modality": DATASETS[source.dataset].modality})
-    rows = _read(root, records, source, config.limits, sign=source.dataset is not None)
+    key = id_key()
+    known = Known(out.parent / "known.sealed", key)
+    rows, opened = _read(root, records, source, config.limits, known, sign=source.dataset is not None)
     write_table(out.parent / "signatures.parquet", [view for row in rows for view in _signatures(row)], SIGNATURES)
     reasons = Counter(row["reason"] or "accepted" for row in rows)
     digest = _digest(row["source_sha256"] or "" for row in rows)
-    table = write_table(out, _table(rows, id_key()), IMAGES)
+    table = write_table(out, _table(rows, key), IMAGES)
     seconds = time.time() - started
-    log.info("%s: %d images in %.1f s (%.0f/s): %s", name, len(table), seconds, len(table) / seconds, dict(reasons))
+    log.info(
+        "%s: %d images in %.1f s, %d of %d files read: %s",
+        name,
+        len(table),
+        seconds,
+        opened,
+        len(records),
+        dict(reasons),
+    )
     write_json(
         out.parent / "run.json",
         run_record(
@@ -94,6 +123,7 @@ def run(config: Config, name: str, out: Path) -> None:
             source=source.model_dump(),
             limits=config.limits.model_dump(),
             rows=table.num_rows,
+            files={"seen": len(records), "read": opened},
             counts=dict(sorted(reasons.items())),
             sources_sha256=digest,
         ),
@@ -133,21 +163,82 @@ def ingest(root: Path, records: list[ImageRecord], source: Source, limits: Limit
     limits : Limits
     """
     key = id_key()
-    return [_public(row, key) for row in _read(root, records, source, limits, sign=False)]
+    return [_public(row, key) for row in _read(root, records, source, limits, None, sign=False)[0]]
 
 
-def _read(root: Path, records: list[ImageRecord], source: Source, limits: Limits, *, sign: bool) -> list[Row]:
-    """Rows as they are within ingest, with thumbnails if they are to be signed."""
+def _read(
+    root: Path, records: list[ImageRecord], source: Source, limits: Limits, known: Known | None, *, sign: bool
+) -> tuple[list[Row], int]:
+    """Rows as they are within ingest, with thumbnails if they are to be signed, and how many files were opened."""
     tasks = [
         Task(root, record, record.modality or source.modality, record.intensity or source.intensity, limits, sign)
         for record in sorted(records, key=lambda record: (record.path, record.frame or 0))
     ]
-    rows: list[Row] = [_Kept(row) for rows in _in_parallel(tasks) for row in rows]
+    found: list[list[Row] | None] = [None] * len(tasks)
+    stamps: dict[str, int] = {}
+    if known is not None:
+        began = time.time_ns()
+        reading = _reading(source, limits, sign=sign)
+        for number, task in enumerate(tasks):
+            stamp = _stamp(task, reading, began)
+            if stamp is not None:
+                stamps[stamp] = number
+        for number, rows in known.recall(stamps):
+            found[number] = [_Kept(_revived(row)) for row in rows]
+    left = [number for number, rows in enumerate(found) if rows is None]
+    stamp_of = {number: stamp for stamp, number in stamps.items()}
+    for number, told in zip(left, _in_parallel([tasks[number] for number in left]), strict=True):
+        if known is not None and number in stamp_of and not any(row["reason"] in MAY_PASS for row in told):
+            known.keep(stamp_of[number], [_lasting(row) for row in told])
+        found[number] = [_Kept([row[name] for name in ENTRIES]) for row in told]
+    if known is not None:
+        known.flush()
+    rows = [row for some in found for row in some or ()]
     _identify(rows, id_key())
     _place(rows)
     _count_days(rows)
     _flag_copies(rows)
-    return rows
+    return rows, len(left)
+
+
+def _reading(source: Source, limits: Limits, *, sign: bool) -> str:
+    """All that decides what is found in a file beside the file itself and its record."""
+    of_dataset = [] if source.dataset is None else [DATASETS[source.dataset].module]
+    decoders = [f"{name} {importlib.metadata.version(name)}" for name in DECODERS]
+    return repr((code_fingerprint("ingest", *of_dataset), decoders, limits, sign, ENTRIES))
+
+
+def _stamp(task: Task, reading: str, now_ns: int) -> str | None:
+    """Words that move when a file, or how it is read, does; None for a file that could change without their moving.
+
+    Times alone would not do: slices of one scanner have one size, and those that were copied together one time.
+    """
+    try:
+        stat = (task.root / task.record.path).stat()
+    except (OSError, ValueError):
+        return None
+    if stat.st_mtime_ns > now_ns - SETTLED_NS:
+        return None
+    told = (task.record, task.modality, task.intensity, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+    return hashlib.sha256(f"{reading}{told!r}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _lasting(row: dict[str, Any]) -> list[Any]:
+    """A row as it is kept: its entries, in words of JSON."""
+    day, shown = row["study_date"], row["views"]
+    told = row | {
+        "study_date": day and day.isoformat(),
+        "views": shown and [base64.b64encode(thumbnail).decode() for thumbnail in shown],
+    }
+    return [told[name] for name in ENTRIES]
+
+
+def _revived(entries: list[Any]) -> list[Any]:
+    """The entries of a row that was kept."""
+    for name, revive in REVIVE.items():
+        if entries[PLACES[name]] is not None:
+            entries[PLACES[name]] = revive(entries[PLACES[name]])
+    return entries
 
 
 class _Kept(MutableMapping[str, Any]):
@@ -155,8 +246,8 @@ class _Kept(MutableMapping[str, Any]):
 
     __slots__ = ("_entries",)
 
-    def __init__(self, row: dict[str, Any]):
-        self._entries = [row[name] for name in ENTRIES]
+    def __init__(self, entries: list[Any]):
+        self._entries = entries
 
     def __getitem__(self, name: str) -> Any:
         return self._entries[PLACES[name]]

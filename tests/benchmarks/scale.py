@@ -50,7 +50,8 @@ def row(number: int) -> ingest.Row:
         "position_mm": float(number % OF_A_SERIES),
         "instance": number % OF_A_SERIES,
     }
-    return ingest._Kept(ingest._base(task) | told)
+    entries = ingest._base(task) | told
+    return ingest._Kept([entries[name] for name in ingest.ENTRIES])
 
 
 def finish(path: Path, first: int, number: int) -> None:
