@@ -1,5 +1,4 @@
 """covidpipe: chest images in, infection.parquet out.
-
 snakemake --cores all --configfile config/real_ct.yaml            every cohort's tables and report
 snakemake --cores all --configfile config/real_ct.yaml evaluate   the networks and their test results
 snakemake --cores all paper                                       both papers' tables and figures (config/paper.yaml)
@@ -20,6 +19,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/study.smk"
 include: "workflow/rules/leakage.smk"
+include: "workflow/rules/leaderboard.smk"
 include: "workflow/rules/paper.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/reference.smk"

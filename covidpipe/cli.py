@@ -369,6 +369,10 @@ def _stage_commands(commands: Any) -> None:
         *("recipe", "--config", "--model", "--store", "--split", "--images", "--out"),
     )
     stage("leakage", _leakage, "published beside grouped splits of the same networks", "--config", "--out")
+    command = stage(
+        "leaderboard", _leaderboard, "networks ranked, their cost beside their quality", "--config", "--out"
+    )
+    command.add_argument("--document", type=Path, help="write the page here too, its figure beside it")
     stage("frames", _frames, "the authors' weights and a border painter on their own test frames", "--config", "--out")
     command = stage("paper", _paper, "both papers' tables and figures", "--config", "--checks", "--out")
     command.add_argument("--frames", type=Path, nargs="*", default=[], help="of the stage frames, if it has run")
@@ -742,6 +746,12 @@ def _leakage(given: argparse.Namespace) -> None:
     from covidpipe.stages import leakage
 
     leakage.run(_load(given), given.out)
+
+
+def _leaderboard(given: argparse.Namespace) -> None:
+    from covidpipe.stages import leaderboard
+
+    leaderboard.run(_load(given), given.out, given.document)
 
 
 def _frames(given: argparse.Namespace) -> None:

@@ -35,6 +35,8 @@ EXAMPLES: dict[str, str] = {
     "evaluate": f"covidpipe evaluate ct_lungs --config config/real_ct.yaml --model {_MODEL} --store {_STORE} "
     f"--split {_SPLIT} --images {_OF_DATASET} --out results/metrics/medseg829/ct_lungs",
     "leakage": "covidpipe leakage --config config/leakage.yaml --out results/leakage",
+    "leaderboard": "covidpipe leaderboard --config config/leaderboard.yaml --out results/leaderboard "
+    "--document docs/leaderboard.md",
     "frames": "covidpipe frames --config config/real_ct.yaml --out results/paper/frames",
     "paper": "covidpipe paper --config config/paper.yaml --checks results/paper/checks --out results/paper",
     "checks": "covidpipe checks --published config/published --out results/paper/checks.csv",

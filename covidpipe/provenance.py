@@ -65,6 +65,7 @@ STAGE_TABLES: dict[str, tuple[str, ...]] = {
     "checks": ("paper_checks",),
     "frames": ("paper_frames",),
     "paper": ("paper_table",),
+    "leaderboard": ("leaderboard",),
 }
 
 

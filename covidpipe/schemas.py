@@ -1061,6 +1061,59 @@ PAPER_TABLE = TableSpec(
     ),
 )
 
+LEADERBOARD = TableSpec(
+    name="leaderboard",
+    grain="one row = one measure of one network, control or published system, of one task",
+    key=("task", "data", "role", "row", "regime", "measure"),
+    sort_by=("task", "data", "role", "row", "regime", "measure"),
+    columns=(
+        Column("task", _string, "What is asked.", values=("classify", "segment_lungs", "segment_infection")),
+        Column("data", _string, "The dataset; of a published system, its data in words."),
+        Column(
+            "role",
+            _string,
+            "A network of covidpipe, a control, which looks at no lung or at nearly nothing, or what others published.",
+            values=("network", "control", "reference"),
+        ),
+        Column("row", _string, "Name of the network (`covidpipe models`), of the control, or of who published."),
+        Column("regime", _string, "How the network is fed and started; empty where it is none of ours."),
+        Column("measure", _string, "The measure (docs/evaluation.md); of a published system, in its own words."),
+        Column("status", _string, "Where the value is from.", values=("measured", "not run", "published")),
+        Column("value", pa.float64(), "Its value.", null_means="not run, or undefined"),
+        Column("low", pa.float64(), "Lower end of the 95 % interval, by patient.", null_means="not run, or undefined"),
+        Column("high", pa.float64(), "Upper end of it.", null_means="not run, or undefined"),
+        Column("interval", _string, "How the interval was made.", null_means="there is none"),
+        Column("n", pa.int64(), "Images that it rests on.", between=(0, INF), null_means="not run, or not told"),
+        Column("patients", pa.int64(), "Patients.", between=(0, INF), null_means="not run, or not told"),
+        Column(
+            "folds", pa.int64(), "Folds whose test parts are gathered.", between=(1, INF), null_means="not run here"
+        ),
+        Column("image_size", pa.int64(), "Rows and columns of the input.", "px", (1, INF), null_means="not run here"),
+        Column("width", pa.float64(), "Share of the source's channels.", between=(0, 1), null_means="no network"),
+        Column(
+            "parameters",
+            pa.int64(),
+            "Trainable parameters, as it was run.",
+            between=(0, INF),
+            null_means="not run here",
+        ),
+        Column(
+            "gflop",
+            pa.float64(),
+            "Floating-point operations of one image, in thousand millions; a multiplication with its addition is two.",
+            between=(0, INF),
+            null_means="not run here",
+        ),
+        Column("cpu_ms", pa.float64(), "Time of one image on a CPU.", "ms", (0, INF), null_means="not run here"),
+        Column("engine", _string, "What computed it, and on what.", null_means="not run here"),
+        Column(
+            "train_minutes", pa.float64(), "Training, all folds together.", "min", (0, INF), null_means="not run here"
+        ),
+        Column("source", _string, "Where a published figure stands.", null_means="measured here, or not run"),
+        Column("label", _string, "How far this run is from the papers'.", values=("full", "short", "phantoms")),
+    ),
+)
+
 TABLES: dict[str, TableSpec] = {
     spec.name: spec
     for spec in (
@@ -1081,6 +1134,7 @@ TABLES: dict[str, TableSpec] = {
         PAPER_CHECKS,
         PAPER_FRAMES,
         PAPER_TABLE,
+        LEADERBOARD,
     )
 }
 

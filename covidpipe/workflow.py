@@ -80,13 +80,14 @@ def phantoms_of(config: Config, name: str) -> str | None:
 
 
 def default_config(arguments: Iterable[str]) -> str:
-    """The config of a run that is given none: that of the papers for ``snakemake paper``, else all defaults.
+    """The config of a run that is given none: that of ``snakemake paper`` or ``leaderboard``, else all defaults.
 
     Jobs are asked again without the target: what was chosen is handed on to them as ``COVIDPIPE_DEFAULT_CONFIG``.
     """
     chosen = os.environ.get("COVIDPIPE_DEFAULT_CONFIG")
     if chosen is None:
-        chosen = "config/paper.yaml" if "paper" in arguments else "config/config.yaml"
+        named = next((word for word in ("paper", "leaderboard") if word in arguments), "config")
+        chosen = f"config/{named}.yaml"
         os.environ["COVIDPIPE_DEFAULT_CONFIG"] = chosen
     return chosen
 
@@ -295,6 +296,8 @@ def _modules_by_name(config: Config, stage: str, given: Mapping[str, str]) -> se
         return {DATASETS[dataset].module} if dataset is not None else set()
     if stage in ("train", "evaluate"):
         return {MODELS[given["model"]].module}
+    if stage == "leaderboard":
+        return {MODELS[recipe.model].module for recipe in config.training.values()}
     if stage == "predict":
         roles = cohort_roles(config, cohort_at(config, given["cohort_out"]))
         return _modules_of(config, [wanted for tasks in roles.values() for wanted in tasks.values()])
@@ -344,6 +347,11 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
         return {"folds": config.folds, "recipes": [config.training[name].model_dump(mode="json") for name in recipes]}
     if stage == "leakage":
         return {"training": plain["training"], "folds": config.folds}
+    if stage == "leaderboard":
+        return {
+            key: plain[key]
+            for key in ("study", "training", "schedules", "paper", "threshold", "engine", "folds", "seed")
+        }
     if stage == "study":
         told = ("study", "training", "schedules", "models", "harmonize", "folds", "seed")
         cohorts = {name: [cohort.dataset, config.cohort_methods(name)] for name, cohort in config.cohorts.items()}

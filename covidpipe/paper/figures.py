@@ -63,6 +63,10 @@ CAPTIONS = {
     "threshold marks in them (orange) and a heat map of how far each pixel exceeds it. The number is the "
     "percentage. No mask of infection says how right it is in X-rays. After Figures 12 to 15 of Alom et al.; the "
     "last rows are slices without lung, where any mark is wrong.",
+    "cost_against_quality": "What each network costs, and how good it is on patients it has not seen, with 95 % "
+    "intervals by patient; one panel a task. Blue: networks of the two papers; black: a small one of our own. Dashed: "
+    "the best control, which looks at no lung or at nearly nothing. Dotted: what others published, on other images and "
+    "by other rules.",
 }
 SCORING_NAMES = {
     "full_frame_exact": "whole figure,\npixels of exactly 0 or 255",
@@ -400,4 +404,41 @@ def heat_maps(lines: Sequence[Mapping[str, Any]], label: str) -> Figure:
         panels[2].set_title("no lung" if percent is None else f"{percent:.2f} % of the lung", fontsize=8)
         for panel in panels:
             panel.set_axis_off()
+    return figure
+
+
+def cost_against_quality(boards: Sequence[Mapping[str, Any]], label: str) -> Figure:
+    """Milliseconds an image against the leading measure, a panel a task.
+
+    Parameters
+    ----------
+    boards : sequence of mapping
+        title, measure, and rows of LEADERBOARD: networks, control (the best, or None), references.
+    label : str
+    """
+    figure = _figure(4.4 * len(boards), 4.8, label)
+    panels = _axes(figure, 1, len(boards))[0]
+    for panel, told in zip(panels, boards, strict=True):
+        for number, row in enumerate(sorted(told["networks"], key=lambda row: row["cpu_ms"])):
+            value, ends = row["value"], None
+            if row.get("low") is not None:
+                ends = [[value - row["low"]], [row["high"] - value]]
+            color = BLACK if row["row"] == "compact_unet" else BLUE
+            panel.errorbar(row["cpu_ms"], value, yerr=ends, fmt="o", color=color, markersize=4, capsize=2, lw=0.7)
+            panel.annotate(
+                row["row"], (row["cpu_ms"], value), (4, 5 if number % 2 else -9), textcoords="offset points",
+                fontsize=6, color=color,
+            )  # fmt: skip
+        control = [] if told["control"] is None else [told["control"]]
+        for number, row in enumerate([*control, *told["references"]]):
+            name, color, style = row["row"].replace("_", " "), GREEN, ":"
+            if row["role"] == "control":
+                name, color, style = f"{name} (control)", RED, "--"
+            panel.axhline(row["value"], color=color, linestyle=style, linewidth=0.8, zorder=0)
+            panel.annotate(
+                name, (0.01 + 0.33 * (number % 3), row["value"]), xycoords=("axes fraction", "data"), xytext=(0, 1),
+                textcoords="offset points", fontsize=5, color=color,
+            )  # fmt: skip
+        panel.set(xscale="log", xlabel="ms an image on a CPU", ylim=(0, 1.02), ylabel=told["measure"])
+        panel.set_title(told["title"], fontsize=9)
     return figure

@@ -32,8 +32,14 @@ def is_evaluated(config: Config, recipe: Recipe) -> bool:
     return (paths.metrics(config, recipe) / "summary.parquet").exists()
 
 
-def test_part(config: Config, recipe: Recipe) -> tuple[Store, pd.DataFrame]:
-    """The store that a recipe is fed from, and the rows of its test part."""
+def labelled(config: Config, recipe: Recipe) -> tuple[Store, dict[str, pd.DataFrame]]:
+    """The store that a recipe is fed from, and the rows of its parts."""
     store = open_store(paths.store(config, recipe))
     split = read_frame(paths.split(config, recipe.dataset, recipe.protocol), SPLIT)
-    return store, labelled_parts(store.index, split, recipe, config.folds)["test"]
+    return store, labelled_parts(store.index, split, recipe, config.folds)
+
+
+def test_part(config: Config, recipe: Recipe) -> tuple[Store, pd.DataFrame]:
+    """The store that a recipe is fed from, and the rows of its test part."""
+    store, parts = labelled(config, recipe)
+    return store, parts["test"]

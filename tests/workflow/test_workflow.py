@@ -78,7 +78,7 @@ def test_every_rule_has_its_box_on_the_study_report_or_a_reason_to_have_none():
     pattern = r"^(?:rule|checkpoint|use rule \w+ as) (\w+)(?: with)?:"
     rules = {name for file in files for name in re.findall(pattern, file.read_text(encoding="utf-8"), re.MULTILINE)}
     targets = {"cohort", "train", "evaluate", "leakage", "demo"}
-    pages_of_their_own = {"leakage_page", "checks", "frames", "paper"}
+    pages_of_their_own = {"leakage_page", "leaderboard", "checks", "frames", "paper"}
     trial_of_a_cluster = {"preflight_login", "preflight_cpu", "preflight_gpu", "preflight"}
     instead_of_collect = {"collect_large"}
     assert rules - set(RULES) == targets | pages_of_their_own | trial_of_a_cluster | instead_of_collect

@@ -304,6 +304,20 @@ def published_numbers(paper):
     return Path(STUDY.paper.published) / f"{paper}.csv"
 
 
+def stores_of_the_threshold():
+    """The images that the leaderboard's threshold looks at, of every dataset whose infection is segmented."""
+    datasets = {
+        recipe.dataset
+        for recipe in STUDY.training.values()
+        if recipe.task == "segment_infection"
+    }
+    size = STUDY.harmonize.source_size
+    return [
+        paths.harmonized(STUDY, name, size) / "index.parquet"
+        for name in sorted(datasets)
+    ]
+
+
 def frames_of_the_authors():
     """What Khan et al.'s own weights score on their own frames, where these are there."""
     return (

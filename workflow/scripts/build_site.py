@@ -27,7 +27,9 @@ CONTENTS: dict[str, tuple[str, ...]] = {
     "Begin": ("first-cohort", "troubleshooting", "api"),
     "Read the table": ("reading-the-table", "table", "intervals", "figure", "results/README"),
     "Run a study": ("config/README", "cluster", "training", "models", "adding"),
-    "How far to trust it": ("agreement", "weights", "threshold", "evaluation", "splits", "leakage", "reproduction"),
+    "How far to trust it": (
+        *("agreement", "weights", "leaderboard", "threshold", "evaluation", "splits", "leakage", "reproduction"),
+    ),
     "Look up": ("reference/commands", "reference/config", "reference/columns", "config/published/README"),
     "About": ("architecture", "performance", "privacy", "licenses", "CHANGELOG"),
 }

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from measure_threshold import written
 
 from covidpipe import paths
 from covidpipe.config import Config, Recipe, load
-from covidpipe.io.files import read_frame
 from covidpipe.io.readable import markdown_table
-from covidpipe.metrics.summary import MEASURES, Part, Row, mask_rows, percent_rows
-from covidpipe.schemas import METRICS_IMAGES, SPLIT
+from covidpipe.metrics.summary import Row
+from covidpipe.stages.folds import gathered
 
 DOCUMENT = Path("docs/weights.md")
 SHOWN = {
@@ -32,7 +29,6 @@ SHOWN = {
     "infection_percent_concordance": "concordance (CCC)",
     "infection_percent_mean_where_absent": "mean percentage of lesion-free slices",
 }
-PERCENTS = ["infection_percent", "true_infection_percent"]
 
 
 def main() -> None:
@@ -49,7 +45,8 @@ def main() -> None:
         if lacking:
             told.append(f"Not there yet: {', '.join(lacking)}.")
         if there:
-            table += [line(name, len(there), row) for row in gathered(config, there) if row["measure"] in SHOWN]
+            rows = gathered(config, there.values())
+            table += [line(name, len(there), row) for row in rows if row["measure"] in SHOWN]
     columns = ("network", "folds", "measure", "value", "95 % interval", "patients")
     text = markdown_table(columns, table) + "".join(f"\n{sentence}\n" for sentence in told)
     options.document.write_text(written(options.document.read_text(), {"folds": text}))
@@ -71,25 +68,6 @@ def families(config: Config) -> dict[str, dict[str, Recipe]]:
         if len({recipe.model_copy(update={"fold": 0}).model_dump_json() for recipe in recipes.values()}) > 1:
             raise SystemExit(f"{family}: wanted recipes that differ in their fold alone, found {', '.join(recipes)}.")
     return found
-
-
-def gathered(config: Config, recipes: dict[str, Recipe]) -> Iterator[Row]:
-    """Every measure over the test parts of several folds, as `covidpipe evaluate` gives it for one."""
-    tables = []
-    for recipe in recipes.values():
-        rows = read_frame(paths.metrics(config, recipe) / "images.parquet", METRICS_IMAGES)
-        groups = read_frame(paths.split(config, recipe.dataset, recipe.protocol), SPLIT)[["image_id", "group"]]
-        wide = rows.pivot(index="image_id", columns="measure", values="value").reset_index()
-        tables.append(wide.merge(groups, on="image_id", validate="one_to_one"))
-    images = pd.concat(tables, ignore_index=True)
-    if images["image_id"].duplicated().any():
-        raise SystemExit("An image is in the test parts of two folds: the split has changed between trainings.")
-    part = Part(images["group"].to_numpy(str), config.seed)
-    scores = images.reindex(columns=list(MEASURES))
-    yield from mask_rows(part, scores)
-    if set(PERCENTS) <= set(images):
-        present = (scores["true_positive_px"] + scores["false_negative_px"] > 0).to_numpy(bool)
-        yield from percent_rows(part, images[PERCENTS].to_numpy(float), present)
 
 
 def line(name: str, folds: int, row: Row) -> list[Any]:

@@ -1,0 +1,74 @@
+"""Test parts of several folds of one network, gathered: every patient counts once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+
+from covidpipe import paths
+from covidpipe.config import Config, Recipe
+from covidpipe.errors import BadTable
+from covidpipe.io.files import read_frame, read_json
+from covidpipe.metrics.summary import MEASURES, Part, Row, label_rows, mask_rows, percent_rows
+from covidpipe.schemas import METRICS_IMAGES, SPLIT
+
+PERCENTS = ["infection_percent", "true_infection_percent"]
+
+
+def gathered(config: Config, recipes: Iterable[Recipe]) -> Iterator[Row]:
+    """Every measure over the test parts of several folds of one network, as `covidpipe evaluate` gives it for one.
+
+    The answers of a classifier are told with the temperature and at the threshold of their own fold; its area under the
+    ROC curve ranks probabilities of different folds against each other.
+
+    Parameters
+    ----------
+    config : Config
+    recipes : iterable of Recipe
+        Of one network and task, evaluated; they differ in their fold.
+
+    Yields
+    ------
+    dict
+        Columns of METRICS_SUMMARY but for `subject` and `role`.
+
+    Raises
+    ------
+    BadTable
+        An image stands in the test parts of two folds.
+    """
+    recipes = list(recipes)
+    images = pd.concat([_images(config, recipe) for recipe in recipes], ignore_index=True)
+    twice = images["image_id"][images["image_id"].duplicated()]
+    if len(twice):
+        raise BadTable(
+            f"{recipes[0].model}, {recipes[0].task}: {len(twice)} images, e.g. {twice.iloc[0]}, are in the test parts "
+            "of two folds: the split has changed between trainings. Train and evaluate all folds again."
+        )
+    part = Part(images["group"].to_numpy(str), config.seed)
+    if recipes[0].task == "classify":
+        probability = images["covid_probability"].to_numpy(float)
+        found = probability >= images["threshold"].to_numpy(float)
+        yield from label_rows(part, probability, found, images["label"].to_numpy(float) > 0.5)
+        return
+    scores = images.reindex(columns=list(MEASURES))
+    yield from mask_rows(part, scores)
+    if set(PERCENTS) <= set(images):
+        present = (scores["true_positive_px"] + scores["false_negative_px"] > 0).to_numpy(bool)
+        yield from percent_rows(part, images[PERCENTS].to_numpy(float), present)
+
+
+def _images(config: Config, recipe: Recipe) -> pd.DataFrame:
+    """A row an image of one test part: what was measured, its group, and the classifier's threshold."""
+    folder = paths.metrics(config, recipe)
+    rows = read_frame(folder / "images.parquet", METRICS_IMAGES)
+    groups = read_frame(paths.split(config, recipe.dataset, recipe.protocol), SPLIT)[["image_id", "group"]]
+    wide = rows.pivot(index="image_id", columns="measure", values="value").reset_index()
+    wide = wide.merge(groups, on="image_id", validate="one_to_one")
+    if recipe.task == "classify":
+        threshold = read_json(paths.model(config, recipe) / "run.json")["recipe"]["threshold"]
+        # float32, as the probabilities: one that is the threshold itself stays positive
+        wide["threshold"] = float(np.float32(threshold))
+    return wide
