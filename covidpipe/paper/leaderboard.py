@@ -263,17 +263,18 @@ def board(rows: Sequence[Row], task: str, data: str) -> str:
                 name += f", {first['regime'].replace('_', ' ')}"
             cost = [
                 None if first.get("width") is None else f"{first['width']:g}",
-                _short(first.get("parameters"), 1e6, 2),
-                _short(first.get("gflop"), 1, 3),
-                _short(first.get("cpu_ms"), 1, 1),
+                _short(first.get("parameters"), 1e6),
+                _short(first.get("gflop")),
+                _short(first.get("cpu_ms")),
             ]
             lines.append([name, *(_told(values[m]) if m in values else None for m in measures), *cost])
     columns = ("", *measures.values(), "width", "million parameters", "GFLOP an image", "ms an image")
     return markdown_table(columns, lines)
 
 
-def _short(value: float | None, unit: float, digits: int) -> str | None:
-    return None if value is None else f"{value / unit:.{digits}f}"
+def _short(value: float | None, unit: float = 1) -> str | None:
+    """A cost with two digits that count, thousands in full."""
+    return None if value is None else f"{value / unit:.2g}" if value < 100 * unit else f"{value / unit:.0f}"
 
 
 def _told(row: Row) -> str:
@@ -354,7 +355,7 @@ def _section(config: Config, rows: Sequence[Row], task: str, data: str) -> str:
         {r.fold for r in config.training.values() if (r.task, r.dataset, r.protocol) == (task, data, "grouped")}
     )
     words = [
-        DATASETS[data].text,
+        DATASETS[data].text[0].upper() + DATASETS[data].text[1:],
         f"Test parts of {'fold' if len(folds) == 1 else 'folds'} {', '.join(map(str, folds))} of {config.folds}",
         f"{recipe.image_size} px, {schedule.epochs} epochs{drawn}, batch {schedule.batch_size}, "
         f"{schedule.optimizer} at {schedule.learning_rate:g}, augmentation {schedule.augment}",

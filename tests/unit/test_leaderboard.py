@@ -201,7 +201,7 @@ def test_the_best_comes_first_and_what_has_no_value_last():
 def test_the_page_tells_cost_beside_quality_controls_and_sources(tmp_path):
     text = board.page(study(tmp_path, a={}), rows(), "picture.svg")
     assert "| `segnet` | 0.550 (0.500 to 0.700) |" in text
-    assert "| 1 | 0.02 | 0.250 | 4.5 |" in text
+    assert "| 1 | 0.024 | 0.25 | 4.5 |" in text
     assert "| `unet` | undefined |" in text
     assert "| `fcn8` | not run |" in text
     assert "| border painter (control) | 0.100 |" in text
