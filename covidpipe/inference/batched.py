@@ -1,4 +1,4 @@
-"""Networks run in batches of one fixed shape: a graph is traced for each shape."""
+"""Networks run in batches; those that trace a graph for each number of images, in batches of one fixed number."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def batch_probabilities(
     for start in range(0, len(images), batch_size):
         place = slice(start, min(start + batch_size, len(images)))
         some = to_input(images[place], channels)
-        full = np.concatenate([some, np.zeros((batch_size - len(some), *some.shape[1:]), np.float32)])
+        missing = 0 if getattr(network, "any_number", False) else batch_size - len(some)
+        full = np.concatenate([some, np.zeros((missing, *some.shape[1:]), np.float32)]) if missing else some
         found = network.predict_on_batch(full)[: len(some), ..., -1]
         yield place, np.asarray(found, np.float32)
 

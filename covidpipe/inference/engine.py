@@ -1,9 +1,11 @@
-"""Trained networks: found by config, loaded from their folder, run in batches of one fixed shape."""
+"""Trained networks: found by config, loaded from their folder, run in batches, and only where they are asked."""
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +17,7 @@ from covidpipe.config import Config, Roles
 from covidpipe.errors import CovidpipeError, UsageError
 from covidpipe.inference import openvino
 from covidpipe.inference.batched import probabilities
+from covidpipe.inference.frames import Part, Parts, Shape, needed, part_for, resized, worthwhile
 from covidpipe.io.files import check_weights, read_json
 from covidpipe.metrics.temperature import temper
 from covidpipe.provenance import PACKAGE, bind_backend
@@ -31,7 +34,10 @@ LARGEST_BATCH = 32
 
 
 class Network(Protocol):
-    """What every engine offers: float32 (n, rows, columns, channels) in 0..1 -> probabilities, float32 (n, ...)."""
+    """What every engine offers: float32 (n, rows, columns, channels) in 0..1 -> probabilities, float32 (n, ...).
+
+    One that has ``any_number = True`` computes each image by itself: its batches are not filled up.
+    """
 
     output_shape: tuple[int | None, ...]
 
@@ -54,6 +60,8 @@ class LoadedModel:
     network : Network
     engine : str
         What computes it, with its version.
+    parts_of_frame : Parts, optional
+        The same network for parts of the frame.
     """
 
     recipe: dict[str, Any]
@@ -61,10 +69,11 @@ class LoadedModel:
     parts: dict[str, str]
     network: Network
     engine: str
+    parts_of_frame: Parts | None = None
 
     @property
     def batch_size(self) -> int:
-        return max(1, min(LARGEST_BATCH, BATCH_PIXELS // self.recipe["image_size"] ** 2))
+        return _batch_size(self.recipe["image_size"] ** 2)
 
     @property
     def temperature(self) -> float:
@@ -85,7 +94,51 @@ class LoadedModel:
         ndarray of float32, (n,) for classify, (n, image_size, image_size) for masks
         """
         found = probabilities(self.network, images, self.recipe["channels"], self.batch_size)
-        return found if self.temperature == 1 or not calibrated else temper(found, self.temperature).astype(np.float32)
+        return self._tempered(found) if calibrated else found
+
+    def predict_in(self, images: np.ndarray, lungs: np.ndarray) -> np.ndarray:
+        """Probability of each pixel being infected, as `predict` says it, where the lungs are.
+
+        Elsewhere it is as near as what was computed along with them, or 0: an image without lungs is not computed.
+
+        Parameters
+        ----------
+        images : ndarray of uint8, (n, image_size, image_size)
+        lungs : ndarray of bool, (n, rows, rows)
+            On any grid of the same frame.
+
+        Returns
+        -------
+        ndarray of float32, (n, image_size, image_size)
+        """
+        size = self.recipe["image_size"]
+        found = np.zeros(images.shape, np.float32)
+        some = [n for n, lung in enumerate(lungs) if lung.any()]
+        parts = {n: self._part(needed(lungs[n], size), size) for n in some}
+        for shape in sorted({part.shape for part in parts.values()}):
+            here = [n for n in some if parts[n].shape == shape]
+            said = self._predict_parts([images[n][parts[n].window] for n in here], shape)
+            for n, one in zip(here, said, strict=True):
+                found[n][parts[n].window] = one
+        return found
+
+    def _part(self, box: tuple[slice, slice], size: int) -> Part:
+        offered = self.parts_of_frame
+        found = part_for(box, offered.reach, list(offered.networks), size) if offered else None
+        return found or Part(0, 0, size, size)
+
+    def _predict_parts(self, images: Sequence[np.ndarray], shape: Shape) -> np.ndarray:
+        offered = self.parts_of_frame
+        network = offered.networks[shape]() if offered and shape in offered.networks else self.network
+        found = probabilities(network, np.stack(images), self.recipe["channels"], _batch_size(shape[0] * shape[1]))
+        return self._tempered(found)
+
+    def _tempered(self, found: np.ndarray) -> np.ndarray:
+        return found if self.temperature == 1 else temper(found, self.temperature).astype(np.float32)
+
+
+def _batch_size(pixels: int) -> int:
+    return max(1, min(LARGEST_BATCH, BATCH_PIXELS // pixels))
 
 
 def resolve(config: Config, modality: str) -> dict[str, Path]:
@@ -146,23 +199,40 @@ def load_model_folder(path: Path, engine: str = "keras") -> LoadedModel:
             raise CovidpipeError(f"{file}: wanted a trained network here, found no such file. {_remedy(path)}")
     record = read_json(path / "run.json")
     found = check_weights(weights, record["weights_sha256"], _remedy(path))
-    network, used = _network(weights, found, engine)
     recipe = record["recipe"]
+    # Lungs are looked for everywhere; a lung view is a part of the frame already.
+    network, used, parts = _network(
+        weights, found, engine, recipe["task"] == "segment_infection" and recipe["input"] != "lung_view"
+    )
     marked = " (published split)" if recipe.get("protocol") == "published" else ""
-    return LoadedModel(recipe, f"{recipe['model']}@{found[:12]}{marked}", record.get("images", {}), network, used)
+    return LoadedModel(
+        recipe, f"{recipe['model']}@{found[:12]}{marked}", record.get("images", {}), network, used, parts
+    )
 
 
-def _network(weights: Path, sha256: str, engine: str) -> tuple[Network, str]:
+def _network(weights: Path, sha256: str, engine: str, in_parts: bool) -> tuple[Network, str, Parts | None]:
     if choose(engine) == "openvino":
         try:
-            return openvino.load(sha256, lambda: _keras_network(weights)), f"openvino {openvino.version()}"
+            fast = openvino.load(sha256, lambda: _keras_network(weights), in_parts)
+            return fast, f"openvino {openvino.version()}", fast.parts
         except CovidpipeError as error:
             if engine == "openvino":
                 raise
             log.warning("%s: it runs on Keras, because %s", weights.parent.name, error)
     import keras
 
-    return _keras_network(weights), f"keras {keras.__version__}, {keras.backend.backend()}"
+    network = _keras_network(weights)
+    # A GPU waits for images rather than for pixels: batches of the whole frame fill it, those of three shapes do not.
+    parts = _keras_parts(network) if in_parts and not _sees_gpu() else None
+    return network, f"keras {keras.__version__}, {keras.backend.backend()}", parts
+
+
+def _keras_parts(network: keras.Model) -> Parts | None:
+    found = worthwhile(network)
+    if found is None:
+        return None
+    reach, some = found
+    return Parts(reach, {shape: functools.cache(functools.partial(resized, network, shape)) for shape in some})
 
 
 def _keras_network(weights: Path) -> keras.Model:

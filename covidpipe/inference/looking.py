@@ -78,6 +78,10 @@ class _Once:
             self.asked, self.said = images, self.network.predict(images)
         return self.said
 
+    def predict_in(self, images: np.ndarray, lungs: np.ndarray) -> np.ndarray:
+        """Of the whole frame: parts of it pay for many images only."""
+        return self.predict(images)
+
 
 def look(images: Sequence[Image], wanted: Iterable[str], networks: Networks, config: Config) -> list[Look]:
     """Run methods on images of one modality as `covidpipe predict` does, and keep what is between.

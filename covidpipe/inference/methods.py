@@ -23,7 +23,7 @@ Networks = Mapping[str, LoadedModel]  # by task
 
 @dataclass(frozen=True)
 class Finding:
-    """What a method found in one image; masks are bool on the common grid."""
+    """What a method found in one image; masks are bool on the common grid, and infection lies in the lungs."""
 
     lung_mask: np.ndarray
     infection_mask: np.ndarray
@@ -109,7 +109,7 @@ def pixel_probabilities(
     size : int
         Rows and columns of the common grid.
     lungs : ndarray of bool, (n, size, size), optional
-        Where a network looks that sees the lungs alone; outside its view it says 0.
+        Where it is asked: elsewhere it may say 0. A network that sees the lungs alone needs them.
 
     Yields
     ------
@@ -117,7 +117,8 @@ def pixel_probabilities(
     """
     grid = source_grid(network.recipe)
     if network.recipe["input"] != "lung_view":
-        for said in network.predict(network_input(batch, network.recipe)):
+        images = network_input(batch, network.recipe)
+        for said in network.predict(images) if lungs is None else network.predict_in(images, lungs):
             yield cv2.resize(said, (size, size), interpolation=cv2.INTER_LINEAR)
         return
     assert lungs is not None, "the lungs are found before what is in them"
@@ -172,7 +173,8 @@ def khan2020(batch: Mapping[Grid, np.ndarray], lungs: np.ndarray, networks: Netw
     infection = np.zeros_like(lungs)
     if segmented.any():
         some = {grid: images[segmented] for grid, images in batch.items()}
-        infection[segmented] = network_masks(some, segmenter, lungs.shape[-1], lungs[segmented])
+        here = lungs[segmented]
+        infection[segmented] = network_masks(some, segmenter, lungs.shape[-1], here) & here
     return [
         Finding(
             lungs[i],

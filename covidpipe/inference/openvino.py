@@ -6,6 +6,7 @@ user's cache under the hash of the weights.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.metadata
 import importlib.util
@@ -21,6 +22,8 @@ import numpy as np
 
 from covidpipe.cores import available_cores
 from covidpipe.errors import CovidpipeError
+from covidpipe.inference.frames import Part, Parts, Shape, resized, worthwhile
+from covidpipe.inference.reach import Reach
 from covidpipe.io.files import cache_folder, file_sha256, read_json, replacing, write_json
 
 if TYPE_CHECKING:
@@ -57,6 +60,9 @@ class OpenVinoNetwork:
     file : Path
         OpenVINO's ``.xml``, its ``.bin`` beside it.
     """
+
+    any_number = True
+    parts: Parts | None = None
 
     def __init__(self, file: Path):
         import openvino
@@ -108,7 +114,7 @@ def _sizes(port: Any) -> tuple[int, ...]:
     return tuple(size.get_length() for size in list(port.partial_shape)[1:])
 
 
-def load(weights_sha256: str, reference: Callable[[], keras.Model]) -> OpenVinoNetwork:
+def load(weights_sha256: str, reference: Callable[[], keras.Model], in_parts: bool = False) -> OpenVinoNetwork:
     """The OpenVINO form of a trained network, from the cache or derived now.
 
     Parameters
@@ -117,61 +123,109 @@ def load(weights_sha256: str, reference: Callable[[], keras.Model]) -> OpenVinoN
         Of ``model.keras``.
     reference : callable
         Loads the Keras network; called only where nothing is in the cache.
+    in_parts : bool
+        Have it for parts of the frame as well, if it answers there as in the whole: its `parts`.
 
     Raises
     ------
     CovidpipeError
         OpenVINO cannot run the network, or answers otherwise than Keras does.
     """
-    folder = cache_folder() / "openvino" / f"{weights_sha256[:16]}-{version()}"
+    folder = cache_folder() / "openvino" / f"{weights_sha256[:16]}-{version()}{'-parts' * in_parts}"
     if _whole(folder, weights_sha256):
-        return OpenVinoNetwork(folder / FILES[0])
+        return _with_parts(OpenVinoNetwork(folder / FILES[0]), folder)
     network = reference()
     try:
         with replacing(folder) as new:
             new.mkdir()
-            made = _derive(network, weights_sha256, new)
+            made = _derive(network, weights_sha256, new, in_parts)
     except OSError as error:
         if not _whole(folder, weights_sha256):  # otherwise another job was faster
             log.warning("%s cannot be written (%s): %s is derived anew by every job", folder, error, network.name)
             with tempfile.TemporaryDirectory(prefix="covidpipe-") as scratch:
-                return _derive(network, weights_sha256, Path(scratch))
-    return made
+                return _derive(network, weights_sha256, Path(scratch), in_parts=False)
+        return OpenVinoNetwork(folder / FILES[0])
+    return _with_parts(made, folder)
+
+
+def _with_parts(network: OpenVinoNetwork, folder: Path) -> OpenVinoNetwork:
+    """The network with what `folder` holds for parts of its frame; each is compiled when it is first asked."""
+    told = read_json(folder / "record.json")["parts"]
+    if told is not None:
+        files = {(rows, columns): folder / f"{rows}x{columns}.xml" for rows, columns in told["shapes"]}
+        ready = {shape: functools.cache(functools.partial(OpenVinoNetwork, file)) for shape, file in files.items()}
+        network.parts = Parts(Reach(**told["reach"]), ready)
+    return network
 
 
 def _whole(folder: Path, weights_sha256: str) -> bool:
     try:
         record = read_json(folder / "record.json")
-        found = {name: file_sha256(folder / name) for name in FILES}
-    except (OSError, ValueError):
+        found = {name: file_sha256(folder / name) for name in record["sha256"]}
+    except (OSError, ValueError, KeyError):
         return False
-    return bool(record["weights_sha256"] == weights_sha256 and record["sha256"] == found)
+    known = "parts" in record and set(FILES) <= set(found)
+    return bool(known and record["weights_sha256"] == weights_sha256 and record["sha256"] == found)
 
 
-def _derive(network: keras.Model, weights_sha256: str, folder: Path) -> OpenVinoNetwork:
+def _derive(network: keras.Model, weights_sha256: str, folder: Path, in_parts: bool) -> OpenVinoNetwork:
     """Write a network's OpenVINO form to `folder`, and compare it with the network."""
-    file = folder / FILES[0]
+    made = _export(network, folder / FILES[0])
+    images = trial_images(*network.input_shape[1:])
+    wanted = np.asarray(network.predict_on_batch(images))
+    apart = _agree(network.name, made.predict_on_batch(images), wanted)
+    told = None
+    found = worthwhile(network) if in_parts else None
+    if found is not None:
+        reach, some = found
+        for shape in some:
+            part = _export(resized(network, shape), folder / f"{shape[0]}x{shape[1]}.xml")
+            apart = max(apart, _agree_in_part(network.name, part, images, wanted, shape, reach))
+        told = {"reach": dataclasses.asdict(reach), "shapes": some}
+    sha256 = {file.name: file_sha256(file) for file in sorted(folder.iterdir())}
+    write_json(
+        folder / "record.json",
+        {"weights_sha256": weights_sha256, "sha256": sha256, "largest_difference": apart, "parts": told},
+    )
+    return made
+
+
+def _export(network: keras.Model, file: Path) -> OpenVinoNetwork:
     try:
         network.export(str(file), format="openvino", verbose=False)
-        made = OpenVinoNetwork(file)
+        return OpenVinoNetwork(file)
     except OSError:
         raise
     except Exception as error:  # the converter and the compiler have errors of many kinds of their own
         raise CovidpipeError(
             f"OpenVINO {version()} cannot run {network.name}: {error}. Set `engine: keras`."
         ) from error
-    images = trial_images(*network.input_shape[1:])
-    apart = float(np.abs(made.predict_on_batch(images) - np.asarray(network.predict_on_batch(images))).max())
+
+
+def _agree(name: str, found: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest difference of a probability; an error if it is too large."""
+    apart = float(np.abs(found - wanted).max())
     if not apart <= MOST_APART:
         raise CovidpipeError(
-            f"OpenVINO {version()} answers otherwise than Keras for {network.name}: its probabilities differ by up to "
+            f"OpenVINO {version()} answers otherwise than Keras for {name}: its probabilities differ by up to "
             f"{apart:.2g}, and at most {MOST_APART:g} is allowed. Set `engine: keras`."
         )
-    sha256 = {name: file_sha256(folder / name) for name in FILES}
-    write_json(
-        folder / "record.json", {"weights_sha256": weights_sha256, "sha256": sha256, "largest_difference": apart}
+    return apart
+
+
+def _agree_in_part(
+    name: str, network: OpenVinoNetwork, images: np.ndarray, wanted: np.ndarray, shape: Shape, reach: Reach
+) -> float:
+    """`_agree` for a part from the middle of the frame, where no border of its own is seen."""
+    size = images.shape[1]
+    top, left = ((size - length) // 2 // reach.stride * reach.stride for length in shape)
+    rows, columns = Part(top, left, *shape).window
+    found = network.predict_on_batch(images[:, rows, columns])
+    inner = tuple(
+        slice(reach.before if start else 0, length - reach.after if start + length < size else length)
+        for start, length in zip((top, left), shape, strict=True)
     )
-    return made
+    return _agree(name, found[:, inner[0], inner[1]], wanted[:, rows, columns][:, inner[0], inner[1]])
 
 
 def trial_images(rows: int, columns: int, channels: int) -> np.ndarray:

@@ -50,7 +50,25 @@ def paired(
     """
     ours()
     plain()
-    pairs = [(seconds(ours, clock), seconds(plain, clock)) for _ in range(n)]
+    return _ratio(what, [(seconds(ours, clock), seconds(plain, clock)) for _ in range(n)])
+
+
+def share(what: str, whole: Callable[[], Any], part: Callable[[], float], n: int = 5) -> Ratio:
+    """The share of the time of `whole` in which a part of it was at work, by the clock.
+
+    `part` tells its seconds so far, since whenever.
+    """
+    whole()
+    pairs = []
+    for _ in range(n):
+        before = part()
+        taken, _ = seconds(whole, time.perf_counter)
+        pairs.append(((taken, taken), (part() - before,) * 2))
+    return _ratio(what, pairs)
+
+
+def _ratio(what: str, pairs: list[tuple[tuple[float, float], tuple[float, float]]]) -> Ratio:
+    """Of pairs of seconds, ours and the plain way's, each by the clock and by the processor."""
     ratios = [slow / fast for (fast, _), (slow, _) in pairs]
     cpu_ratios = [slow / fast for (_, fast), (_, slow) in pairs]
     return Ratio(
@@ -63,7 +81,7 @@ def paired(
         statistics.median(cpu_ratios),
         min(cpu_ratios),
         max(cpu_ratios),
-        n,
+        len(pairs),
     )
 
 

@@ -1,0 +1,201 @@
+"""Networks at work: engines, networks that a user would pick instead, and a method from DICOM to its table.
+
+``python -m tests.benchmarks.inference``. All ratios are of one machine and one run; processor time counts all cores.
+
+* The method: `khan2020` with the shipped CT networks for screening and lungs, and CoV-RASeg at its published size with
+  random weights for infection, on drawn chests in DICOM files of 512 x 512. Every image is segmented, so that nothing
+  hangs on how many are screened out. Plain is `tests.benchmarks.oracles.script`; both have their networks loaded, as is
+  done once a shard of 512 images. Files are read in this process: to start workers takes longer than a few files.
+* Engines: CoV-RASeg, the full frame of 304 x 304, against ``model.predict`` of one image after the other by Keras; and
+  in the lungs' box, which gives the same masks inside them.
+* Peers: `tests.benchmarks.peers` by ``model.predict`` of one image after the other, against what does their job here.
+* Ceiling: a product of two matrices with as many floating-point operations.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import cv2
+import keras
+import numpy as np
+
+from covidpipe import models
+from covidpipe.config import Config
+from covidpipe.inference import openvino
+from covidpipe.inference.engine import LoadedModel, Network, load_model_folder
+from covidpipe.io.files import file_sha256, write_json
+from covidpipe.phantoms import MAX_HU, MIN_HU, phantom_volume
+from covidpipe.provenance import PACKAGE, prepare_backend
+from covidpipe.stages import ingest, predict, quantify
+from tests.benchmarks import peers
+from tests.benchmarks.encoded import write_dicom
+from tests.benchmarks.oracles import script
+from tests.benchmarks.timing import Ratio, paired, share, told
+
+SLICES, SIDE, GRID = 4, 512, 304
+TASKS = {"classify": "ct_screening", "segment_lungs": "ct_lungs"}
+NOISE_SHARE = 0.1  # of the pixels that random weights shall call infected
+work = functools.partial(paired, n=3, clock=time.process_time)
+
+
+def write_slices(folder: Path) -> list[Path]:
+    """CT slices of a drawn chest, the lowest and the highest left out."""
+    folder.mkdir()
+    paths = []
+    for n, drawn in enumerate(phantom_volume(7, slices=SLICES + 2).hu[1:-1]):
+        hu = cv2.resize(drawn.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+        pixels = np.rint(np.clip(hu, MIN_HU, MAX_HU)).astype(np.int16)
+        paths.append(write_dicom(folder / f"{n}.dcm", pixels))
+    return paths
+
+
+def write_cov_raseg(folder: Path, images: np.ndarray) -> Path:
+    """A model folder of CoV-RASeg with random weights, its threshold where a tenth of the pixels of `images` is."""
+    network = models.build("cov_raseg", (GRID, GRID, 1))
+    said = network.predict_on_batch(images[..., None] / np.float32(255))[..., -1]
+    folder.mkdir()
+    network.save(folder / "model.keras")
+    recipe = {"model": "cov_raseg", "task": "segment_infection", "image_size": GRID, "channels": 1}
+    recipe |= {"input": "harmonized", "source_size": GRID, "window_hu": [-1350.0, 150.0]}
+    recipe["threshold"] = float(np.quantile(said, 1 - NOISE_SHARE))
+    write_json(
+        folder / "run.json", {"recipe": recipe, "weights_sha256": file_sha256(folder / "model.keras"), "images": {}}
+    )
+    return folder
+
+
+class Clocked:
+    """A network, and the seconds in which it was at work."""
+
+    def __init__(self, network: Network) -> None:
+        self.network, self.output_shape, self.seconds = network, network.output_shape, 0.0
+
+    def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
+        started = time.perf_counter()
+        found = self.network.predict_on_batch(images)
+        self.seconds += time.perf_counter() - started
+        return found
+
+
+def one_by_one(network: keras.Model, images: np.ndarray) -> Callable[[], Any]:
+    return lambda: [network.predict(image[None], verbose=0) for image in images]
+
+
+def method(scratch: Path, cov_raseg: Path, paths: list[Path]) -> Iterator[Ratio]:
+    """From files to table, and how much of it the networks take."""
+    folders = {task: PACKAGE / "weights" / name for task, name in TASKS.items()} | {"segment_infection": cov_raseg}
+    loaded = {task: load_model_folder(folder, "auto") for task, folder in folders.items()}
+    clocks = {task: Clocked(one.network) for task, one in loaded.items()}
+    networks = {task: replace(one, network=clocks[task]) for task, one in loaded.items()}
+    plainly = {task: load_model_folder(folder) for task, folder in folders.items()}
+    config = Config.model_validate(
+        {
+            "results": str(scratch / "results"),
+            "cohorts": {"c": {"path": str(paths[0].parent)}},
+            "methods": ["khan2020"],
+            "segment": "all",
+        }
+    )
+    images, masks, table = scratch / "ingest" / "images.parquet", scratch / "masks", scratch / "infection.parquet"
+
+    def ours() -> None:
+        (images.parent / "known.sealed").unlink(missing_ok=True)  # what was read before is read again
+        ingest.run(config, "c", images)
+        predict.run(config, "c", images, 0, masks)
+        quantify.run(config, "c", images, masks, 0, table)
+
+    def plain() -> None:
+        keras_networks = {task: one.network for task, one in plainly.items()}
+        for path in paths:
+            script.quantified(path, keras_networks, {task: one.recipe for task, one in plainly.items()})
+
+    def asked() -> float:
+        return sum(clock.seconds for clock in clocks.values())
+
+    key = mock.patch.dict(os.environ, COVIDPIPE_ID_KEY=str(scratch / "key"))
+    here = mock.patch.object(ingest, "_in_parallel", lambda tasks: map(ingest.read_rows, tasks))
+    with key, here, mock.patch.object(predict, "load_networks", return_value={"ct": networks}):
+        yield paired("khan2020 with CoV-RASeg, DICOM to table / a plain script", ours, plain, n=3)
+        yield share("time in the networks / all of its time", ours, asked, n=3)
+
+
+def engines(cov_raseg: Path, images: np.ndarray, lungs: np.ndarray) -> Iterator[Ratio]:
+    batch = images[..., None] / np.float32(255)
+    plain = load_model_folder(cov_raseg).network
+    for engine in ("keras", "openvino"):
+        if engine == "openvino" and not openvino.installed():
+            continue
+        loaded = load_model_folder(cov_raseg, engine)
+        answer = functools.partial(loaded.network.predict_on_batch, batch)
+        yield work(f"CoV-RASeg by {engine} / model.predict an image", answer, one_by_one(plain, batch))
+    there = functools.partial(loaded.predict_in, images, lungs)
+    yield work(f"CoV-RASeg by {engine} in the lungs' box / model.predict an image", there, one_by_one(plain, batch))
+    yield work(f"CoV-RASeg by {engine} in the lungs' box / in the whole frame", there, answer)
+    operations = peers.gigaflop(plain) * len(batch)
+    side = 1536
+    left = np.ones((side, side), np.float32)
+    rows = round(side * operations * 1e9 / (2 * side**3))
+    right = np.ones((rows, side), np.float32)
+    yield work(f"CoV-RASeg by {engine} / matrix product of as many operations", answer, lambda: right @ left)
+
+
+def instead(images: dict[int, np.ndarray]) -> Iterator[Ratio]:
+    """The shipped networks against what a user would pick instead."""
+    shipped = {
+        task: load_model_folder(PACKAGE / "weights" / name, "auto")
+        for task, name in {**TASKS, "segment_infection": "ct_infection"}.items()
+    }
+
+    def answer(task: str, count: int) -> None:
+        network: LoadedModel = shipped[task]
+        network.predict(images[network.recipe["image_size"]][:count])
+
+    for peer, count, tasks in (
+        (peers.lungmask_r231(), 2, ("segment_lungs",)),
+        (peers.nnunet_2d(), 1, tuple(shipped)),
+    ):
+        some = np.random.default_rng(0).random((count, *peer.input_shape[1:]), np.float32)
+        what = "shipped CT lungs" if len(tasks) == 1 else "shipped networks of khan2020"
+        side = peer.input_shape[1]
+        yield work(
+            f"{what} / {peer.name} at {side} by model.predict an image",
+            lambda tasks=tasks, count=count: [answer(task, count) for task in tasks],
+            one_by_one(peer, some),
+        )
+
+
+def main() -> list[Ratio]:
+    prepare_backend(0)
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        paths = write_slices(scratch / "files")
+        drawn = phantom_volume(7, slices=SLICES)
+        grey = np.clip((drawn.hu + 1350) * (255 / 1500), 0, 255).astype(np.uint8)
+        middle = slice(SLICES // 2 - 1, SLICES // 2 + 1)  # where the lungs are widest
+        images = {
+            size: np.stack([cv2.resize(one, (size, size), interpolation=cv2.INTER_AREA) for one in grey])
+            for size in (82, 128, 160, GRID)
+        }
+        cov_raseg = write_cov_raseg(scratch / "cov_raseg", images[GRID][middle])
+        with mock.patch.dict(os.environ, XDG_CACHE_HOME=str(scratch / "cache")):
+            parts = (
+                lambda: method(scratch, cov_raseg, paths),
+                lambda: engines(cov_raseg, images[GRID][middle], drawn.lung_mask[middle]),
+                lambda: instead(images),
+            )
+            return told(row for part in parts for row in part())
+
+
+if __name__ == "__main__":
+    main()
