@@ -108,7 +108,7 @@ bench: env ## how fast, as ratios to plain code, measured in one run; results/be
 bench-check: ## fail if a ratio that `make bench` measured is more than 20 % below the committed baseline
 	@python -m tests.benchmarks.report check
 
-weights: env ## train the small networks that ship with the package, five folds each, from the real images (three hours)
+weights: env ## train the small networks that ship with the package, five folds each, from the real images (four hours)
 	@echo "Training config/weights.yaml and config/real_cxr.yaml; weights go to covidpipe/weights."
 	@for study in weights real_cxr; do \
 		snakemake evaluate --profile workflow/profiles/local --configfile config/$$study.yaml || exit 1; \
