@@ -195,7 +195,7 @@ def metric_ranges(tables: Mapping[str, Sequence[Row]], label: str) -> Figure:
         panel.set_title(title, fontsize=9)
         panel.set_xticks(range(len(measures)), [m.replace("_", " ") for m in measures], rotation=30, ha="right")
     panels[0].set_ylabel("score (1 is perfect)")
-    panels[1].legend(frameon=False, loc="lower right")
+    figure.legend(*panels[1].get_legend_handles_labels(), frameon=False, loc="outside upper right", ncols=3)
     return figure
 
 
@@ -301,7 +301,8 @@ def curves(found: Sequence[Mapping[str, Any]], kind: str, label: str) -> Figure:
             panel.set(xlabel="sensitivity")
         panel.set(xlim=(0, 1), ylim=(0, 1.02))
         if mine:
-            panel.legend(frameon=False, fontsize=6.5, loc="lower right" if kind == "roc" else "lower left")
+            place = "lower right" if kind == "roc" else "lower left"
+            panel.legend(fontsize=6.5, loc=place, framealpha=0.85, edgecolor="none")
     panels[0].set_ylabel("sensitivity" if kind == "roc" else "precision")
     return figure
 
@@ -329,7 +330,8 @@ def histories(found: Sequence[Mapping[str, Any]], label: str) -> Figure:
         panel.xaxis.get_major_locator().set_params(integer=True)
     for panel in panels[len(found) :]:
         panel.set_axis_off()
-    panels[0].legend(frameon=False, fontsize=7)
+    drawn = {name: line for panel in panels for line, name in zip(*panel.get_legend_handles_labels(), strict=True)}
+    figure.legend(drawn.values(), drawn.keys(), frameon=False, fontsize=7, loc="outside upper right", ncols=len(drawn))
     return figure
 
 
@@ -358,26 +360,29 @@ def feature_space(points: np.ndarray, positive: np.ndarray, shares: np.ndarray, 
 
 
 def gallery(
-    names: Sequence[str], lines: Sequence[Sequence[tuple[np.ndarray, np.ndarray, np.ndarray | None]]], label: str
+    names: Sequence[str], lines: Sequence[Sequence[tuple[np.ndarray, np.ndarray, np.ndarray | None] | None]], label: str
 ) -> Figure:
     """Images with a tinted mask and an outline: a column a name, a line an image.
 
     Parameters
     ----------
     names : sequence of str
-    lines : sequence of sequence of (image, mask, outlined)
-        uint8 (rows, columns), bool (rows, columns), and bool (rows, columns) or None.
+    lines : sequence of sequence of (image, mask, outlined) or None
+        uint8 (rows, columns), bool (rows, columns), and bool (rows, columns) or None. None: the place stays empty.
     label : str
     """
     figure = _figure(1.9 * len(names), 1.95 * len(lines) + 0.3, label)
     for number, (panels, line) in enumerate(zip(_axes(figure, len(lines), len(names)), lines, strict=True)):
-        for panel, name, (image, mask, outlined) in zip(panels, names, line, strict=True):
+        for panel, name, shown in zip(panels, names, line, strict=True):
+            panel.set_axis_off()
+            if shown is None:
+                continue
+            image, mask, outlined = shown
             panel.imshow(_tinted(np.repeat(image[..., np.newaxis], 3, axis=2), mask, ORANGE, 0.45))
             if outlined is not None and outlined.any() and not outlined.all():
                 panel.contour(outlined, [0.5], colors=[BLUE], linewidths=1)
             if number == 0:
                 panel.set_title(name, fontsize=8)
-            panel.set_axis_off()
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -43,20 +44,21 @@ def _spread(sizes: np.ndarray, count: int) -> np.ndarray:
 def qualitative(config: Config, task: str) -> Figure | None:
     """Test images with their true mask and what each network marks; None where nothing was trained."""
     mask = TRUTH_OF_TASK[task]
-    recipes = evaluated(config, task)
-    recipes = [recipe for recipe in recipes if recipe.dataset == recipes[0].dataset][:SHOWN_NETWORKS]
+    recipes = evaluated(config, task)[:SHOWN_NETWORKS]
+    shown = {recipe.dataset: _shown(config, recipe, mask) for recipe in recipes}
+    recipes = [recipe for recipe in recipes if shown[recipe.dataset]]
     if not recipes:
         return None
-    store, test = test_part(config, recipes[0])
-    positions = test["n"].to_numpy(int)
-    sizes = (store.read(mask, positions) > 0).sum(axis=(1, 2))
-    chosen = test["image_id"].to_numpy(str)[_spread(sizes, SHOWN_IMAGES)]
-    if not len(chosen):
-        return None
-    columns = [_marked(config, recipe, chosen, mask) for recipe in recipes]
-    names = [f"{recipe.model},\n{recipe.regime.replace('_', ' ')}" for recipe in recipes]
-    lines = [[column[i] for column in columns] for i in range(len(chosen))]
-    return figures.gallery(names, lines, config.paper.label)
+    columns = [_marked(config, recipe, shown[recipe.dataset], mask) for recipe in recipes]
+    names = [f"{recipe.model}, {recipe.dataset}\n{recipe.regime.replace('_', ' ')}" for recipe in recipes]
+    return figures.gallery(names, list(zip_longest(*columns)), config.paper.label)
+
+
+def _shown(config: Config, recipe: Recipe, mask: str) -> list[str]:
+    """Names of test images from the smallest true mask to the largest."""
+    store, test = test_part(config, recipe)
+    sizes = (store.read(mask, test["n"].to_numpy(int)) > 0).sum(axis=(1, 2))
+    return test["image_id"].to_numpy(str)[_spread(sizes, SHOWN_IMAGES)].tolist()
 
 
 def _marked(
