@@ -201,9 +201,8 @@ def load_model_folder(path: Path, engine: str = "keras") -> LoadedModel:
     found = check_weights(weights, record["weights_sha256"], _remedy(path))
     recipe = record["recipe"]
     # Lungs are looked for everywhere; a lung view is a part of the frame already.
-    network, used, parts = _network(
-        weights, found, engine, recipe["task"] == "segment_infection" and recipe["input"] != "lung_view"
-    )
+    in_parts = recipe.get("task") == "segment_infection" and recipe.get("input") != "lung_view"
+    network, used, parts = _network(weights, found, engine, in_parts)
     marked = " (published split)" if recipe.get("protocol") == "published" else ""
     return LoadedModel(
         recipe, f"{recipe['model']}@{found[:12]}{marked}", record.get("images", {}), network, used, parts

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore, WrapperStore
 
 from covidpipe.errors import BadTable, CovidpipeError
@@ -73,17 +74,35 @@ def test_arrays_are_zarr_3_sharded_zstd_checksummed(tmp_path):
     array = open_store(tmp_path / "s").arrays["image"]
     assert array.metadata.zarr_format == 3
     assert (array.shards, array.chunks) == ((4, 6, 6), (1, 6, 6))
-    assert [type(codec).__name__ for codec in array.compressors] == ["ZstdCodec", "Crc32cCodec"]
+    assert [type(codec).__name__ for codec in array.compressors] == ["ZstdCodec"] and array.compressors[0].checksum
+    assert type(array._async_array.codec_pipeline).__name__ == "ZarrsCodecPipeline"
 
 
-def test_a_damaged_image_is_not_taken_for_a_good_one(tmp_path):
-    write_store(tmp_path / "s", "images.zarr", index_rows(4), STORE_INDEX, blocks(values(4), 4), ARRAYS, 4, 4)
+def as_before(path):
+    """Let an array's images have their checksum behind them, as older versions wrote them."""
+    array = zarr.open_array(path)
+    content, keep = array[:], {"shape": array.shape, "shards": array.shards, "chunks": array.chunks}
+    old = [ZstdCodec(level=3), Crc32cCodec()]
+    zarr.create_array(path, dtype="uint8", compressors=old, fill_value=0, overwrite=True, **keep)[:] = content
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("positions", [[0], [0, 1], [3], [0, 1, 2, 3]])
+def test_a_damaged_image_is_not_taken_for_a_good_one(tmp_path, before, positions):
+    """Whether a shard is read whole or in part, and however its checksums stand."""
+    content = values(4)
+    write_store(tmp_path / "s", "images.zarr", index_rows(4), STORE_INDEX, blocks(content, 4), ARRAYS, 4, 4)
+    if before:
+        as_before(tmp_path / "s/images.zarr/image")
     shard = tmp_path / "s/images.zarr/image/c/0/0/0"
-    damaged = bytearray(shard.read_bytes())
-    damaged[20] ^= 1
+    np.testing.assert_array_equal(open_store(tmp_path / "s").read("image", positions), content["image"][positions])
+    whole = shard.read_bytes()
+    per_image = (len(whole) - 4 * 16 - 4) // 4
+    damaged = bytearray(whole)
+    damaged[positions[0] * per_image + 20] ^= 1
     shard.write_bytes(damaged)
     with pytest.raises(BadTable, match="shard 0 of `image` is damaged: its checksums do not hold"):
-        open_store(tmp_path / "s").read("image", [0])
+        open_store(tmp_path / "s").read("image", positions)
 
 
 class SlowStore(WrapperStore):
