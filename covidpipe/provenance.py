@@ -44,7 +44,7 @@ PLUMBING = {
 # The tables each stage writes.
 STAGE_TABLES: dict[str, tuple[str, ...]] = {
     "phantoms": (),
-    "ingest": ("images", "signatures"),
+    "ingest": ("images", "signatures", "shards"),
     "duplicates": ("duplicates",),
     "split": ("split",),
     "apart": (),

@@ -358,6 +358,19 @@ SIGNATURES = TableSpec(
     ),
 )
 
+SHARDS = TableSpec(
+    name="shards",
+    grain="one row = one image of the image table, and the shard that it is in",
+    key=("image_id",),
+    sort_by=("shard", "image_id"),
+    columns=(
+        Column("image_id", _string, "Identifier of the image."),
+        Column("shard", pa.int32(), "Number of the shard. New shards get new numbers.", between=(0, INF)),
+        Column("made", _string, "Digest of the rows that the shard was made of: it stays as long as the shard."),
+        Column("row", _string, "Digest of the image's row: if it moves, the image goes to a new shard."),
+    ),
+)
+
 DUPLICATES = TableSpec(
     name="duplicates",
     grain="one row = two images, of one source or of two, that must not stand on two sides of a split",
@@ -1119,6 +1132,7 @@ TABLES: dict[str, TableSpec] = {
     for spec in (
         IMAGES,
         SIGNATURES,
+        SHARDS,
         DUPLICATES,
         INFECTION,
         REJECTED,

@@ -7,6 +7,7 @@ others' do.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import math
@@ -14,6 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -235,11 +237,58 @@ def shipped(wanted: str) -> Path:
     return PACKAGE / "weights" / wanted.removeprefix("shipped:")
 
 
-def shard_count(images: str | Path, shard_images: int) -> int:
-    """Number of shards that an image table is cut into; at least one, so that an empty cohort has its table too."""
+@dataclass(frozen=True)
+class Shard:
+    """One shard of a cohort.
+
+    Parameters
+    ----------
+    number : int
+    images : int
+    made : str
+        Digest of the rows that it was made of: another one, and it is another shard, whatever its number.
+    """
+
+    number: int
+    images: int
+    made: str = ""
+
+
+def shards_table(images: str | Path) -> Path:
+    """Which images of an image table are in which shard: beside it."""
+    return Path(images).with_name("shards.parquet")
+
+
+def shards_of(images: str | Path, shard_images: int) -> list[Shard]:
+    """Shards of an image table, by their numbers; at least one, so that an empty cohort has its table too.
+
+    An image table that stands alone is cut every `shard_images` rows.
+    """
+    listed = shards_table(images)
+    if listed.exists():
+        return list(_listed_shards(listed, listed.stat().st_mtime_ns).values())
     import pyarrow.parquet as pq
 
-    return max(1, math.ceil(pq.read_metadata(images).num_rows / shard_images))
+    seen = pq.read_metadata(images).num_rows
+    return [Shard(k, min(shard_images, seen - k * shard_images)) for k in range(max(1, math.ceil(seen / shard_images)))]
+
+
+@functools.lru_cache(maxsize=16)
+def _listed_shards(listed: Path, modified: int) -> dict[int, Shard]:
+    """Read once, not for every job of a cohort: there may be thousands."""
+    import pyarrow.parquet as pq
+
+    counted = (
+        pq.read_table(listed, columns=["shard", "made"]).group_by(["shard", "made"]).aggregate([([], "count_all")])
+    )
+    found = sorted(zip(*(counted[name].to_pylist() for name in ("shard", "count_all", "made")), strict=True))
+    return {number: Shard(number, images, made) for number, images, made in found} or {0: Shard(0, 0)}
+
+
+def shard_made(images: str | Path, shard: str) -> str:
+    """What tells a shard from another one of its number: its jobs run again when this moves."""
+    listed = shards_table(images)
+    return _listed_shards(listed, listed.stat().st_mtime_ns)[int(shard)].made if listed.exists() else ""
 
 
 def infection_table(config: Config, cohort: str, images: str | Path) -> Path:
@@ -336,6 +385,7 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
             "root": seal(str(root)),
             "source": config.source(name).model_dump(mode="json", exclude={"methods", "out", "covariates"}),
             "limits": plain["limits"],
+            "shard_images": config.shard_images,
             "files": None if made_here else listing(root),
         }
     if stage == "duplicates":
@@ -391,7 +441,7 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
             **common,
             "roles": cohort_roles(config, cohort),
             "root": seal(str(config.source_root(cohort))),
-            **{key: plain[key] for key in ("segment", "engine", "harmonize", "threshold", "shard_images")},
+            **{key: plain[key] for key in ("segment", "engine", "harmonize", "threshold")},
         }
     if stage == "quantify":
         return {
@@ -399,7 +449,7 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
             "roles": cohort_roles(config, cohort),
             "root": seal(str(config.source_root(cohort))),
             "level": config.intervals.level,
-            **{key: plain[key] for key in ("shard_images", "tissue", "segment", "harmonize", "threshold")},
+            **{key: plain[key] for key in ("tissue", "segment", "harmonize", "threshold")},
         }
     if stage == "report":
         return {

@@ -15,7 +15,7 @@ from covidpipe.cluster import journal, slurm
 from covidpipe.cluster.journal import Job, Run
 from covidpipe.config import Config
 from covidpipe.training.progress import told
-from covidpipe.workflow import has_truth, shard_count
+from covidpipe.workflow import has_truth, shards_of
 
 MOST_BENCHMARKS = 200  # files that are read for the median of a stage
 
@@ -99,13 +99,11 @@ def results(config: Config) -> tuple[list[Stage], dict[str, tuple[int, int]], bo
         if not listed.exists():
             at_least = True
             continue
-        seen = _rows(listed)
-        folders = [paths.shard(config, name, k) for k in range(shard_count(listed, config.shard_images))]
-        masks += [folder / "index.parquet" for folder in folders]
-        tables += [folder / "infection.parquet" for folder in folders]
-        sizes = [min(config.shard_images, seen - k * config.shard_images) for k in range(len(folders))]
-        done = sum(size for size, folder in zip(sizes, folders, strict=True) if (folder / "infection.parquet").exists())
-        images[name] = (seen, max(0, done))
+        shards = {paths.shard(config, name, one.number): one.images for one in shards_of(listed, config.shard_images)}
+        masks += [folder / "index.parquet" for folder in shards]
+        tables += [folder / "infection.parquet" for folder in shards]
+        done = sum(size for folder, size in shards.items() if (folder / "infection.parquet").exists())
+        images[name] = (sum(shards.values()), done)
     folders = [paths.cohort(config, name) for name in config.cohorts]
     scored = [paths.cohort_metrics(config, name) for name in config.cohorts if has_truth(config, name)]
     stages += [
@@ -123,27 +121,21 @@ def _stage(config: Config, name: str, files: Iterable[Path]) -> Stage:
     return Stage(name, sum(file.exists() for file in wanted), len(wanted), _seconds(config, name))
 
 
-def _rows(table: Path) -> int:
-    import pyarrow.parquet as pq
-
-    return pq.read_metadata(table).num_rows
-
-
 def _seconds(config: Config, stage: str) -> float | None:
     """Median duration of the jobs of a stage, from Snakemake's benchmarks."""
     folders = [Path(config.results) / "benchmarks", *(paths.cohort(config, n) / "benchmarks" for n in config.cohorts)]
     files = [file for folder in folders for file in (*(folder / stage).rglob("*.tsv"), *folder.glob(f"{stage}.tsv"))]
-    known = [seconds for file in files[:MOST_BENCHMARKS] if (seconds := benchmark_seconds(file)) is not None]
+    known = [seconds for file in files[:MOST_BENCHMARKS] for seconds in benchmark_seconds(file)]
     return statistics.median(known) if known else None
 
 
-def benchmark_seconds(file: str | Path) -> float | None:
-    """Wall time of a job, or None where Snakemake has not written it."""
+def benchmark_seconds(file: str | Path) -> list[float]:
+    """Wall times of the jobs that a benchmark tells of; none where Snakemake has not written it."""
     try:
         with Path(file).open(encoding="utf-8", newline="") as lines:
-            return float(next(csv.DictReader(lines, delimiter="\t"))["s"])
-    except (OSError, StopIteration, KeyError, ValueError):
-        return None
+            return [float(row["s"]) for row in csv.DictReader(lines, delimiter="\t")]
+    except (OSError, KeyError, ValueError):
+        return []
 
 
 def expected_end(run: Run, stages: list[Stage], now: float) -> float | None:
@@ -153,7 +145,10 @@ def expected_end(run: Run, stages: list[Stage], now: float) -> float | None:
     jobs side by side. A stage of which no job is over yet counts as the mean of the others.
     """
     over = [job for job in run.jobs.values() if job.state == "done"]
-    worked = sum(benchmark_seconds(job.benchmark) or 0.0 for job in over if job.benchmark)
+    usual = {stage.name: stage.seconds or 0.0 for stage in stages}  # of shards whose benchmarks `collect` put together
+    worked = sum(
+        next(iter(benchmark_seconds(job.benchmark)), usual.get(job.rule, 0.0)) for job in over if job.benchmark
+    )
     known = [stage.seconds for stage in stages if stage.seconds is not None]
     if not worked or not known or now <= run.started:
         return None

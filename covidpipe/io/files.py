@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from covidpipe.errors import BadTable, CovidpipeError, DiskFull, NotWhole
@@ -294,6 +295,27 @@ def read_rows(path: str | Path, spec: TableSpec, start: int, count: int) -> pa.T
                 pieces.append(file.read_row_group(group))
             at = end
     return _checked(path, spec, pieces).slice(start - first, count)
+
+
+def read_where(path: str | Path, spec: TableSpec, name: str, values: pa.Array) -> pa.Table:
+    """Rows of a table in one file whose `name` is one of `values`, checked; of other row groups nothing else is read.
+
+    Raises
+    ------
+    BadTable
+        The file is missing or truncated, or what is read of it is of another table.
+    """
+    pieces: list[pa.Table] = []
+    with opened(Path(path)) as file:
+        try:
+            check_columns(file.schema_arrow, spec)
+        except BadTable as error:
+            raise BadTable(f"{path}: {error}") from None
+        for group in range(file.num_row_groups):
+            wanted = pc.is_in(file.read_row_group(group, [name])[name], values)
+            if pc.any(wanted).as_py():
+                pieces.append(file.read_row_group(group).filter(wanted))
+    return _checked(path, spec, pieces)
 
 
 def _checked(path: str | Path, spec: TableSpec, pieces: Sequence[pa.Table]) -> pa.Table:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,6 +25,7 @@ from covidpipe.crate import CRATE_FILE, MadeFile, UsedModel, process_run_crate
 from covidpipe.errors import BadTable, CovidpipeError
 from covidpipe.io.covariates import read_covariates
 from covidpipe.io.files import (
+    count_rows,
     file_sha256,
     parts,
     read_json,
@@ -35,6 +37,7 @@ from covidpipe.io.files import (
     write_text,
 )
 from covidpipe.io.hive import infection_in, write_dataset
+from covidpipe.io.shards import owners
 from covidpipe.provenance import id_key, run_record
 from covidpipe.quantify import cohort as described
 from covidpipe.quantify.patients import OF_IMAGES, Patients
@@ -56,6 +59,7 @@ from covidpipe.workflow import cohort_models
 log = logging.getLogger(__name__)
 
 TABLES = (INFECTION, PATIENTS, SUMMARY, REJECTED)
+PIECE = 2**12  # images at a time
 MODEL_COLUMNS = ("classifier_id", "lung_model_id", "infection_model_id")
 # What the crate tells of the config: what decides about the rows, and holds no path.
 SETTINGS = {"segment", "harmonize", "threshold", "tissue"}
@@ -69,8 +73,8 @@ NO_LONGER_READABLE = (
 def run(config: Config, cohort: str, images: Path, shards: list[Path], out: Path) -> None:
     """Write infection.parquet and its companions to the folder `out`.
 
-    A table of more rows than ``file_rows`` becomes the folder ``infection`` instead, hive-partitioned. Shards are read
-    one at a time. The same shards give the same bytes of every table, however they were cut.
+    A table of more rows than ``file_rows`` becomes the folder ``infection`` instead, hive-partitioned. Only
+    shards whose rows come next are in memory. The same images give the same bytes of every table, however they are cut.
 
     Parameters
     ----------
@@ -98,7 +102,7 @@ def run(config: Config, cohort: str, images: Path, shards: list[Path], out: Path
     used: set[tuple[str, str]] = set()
 
     def pieces() -> Iterator[pa.Table]:
-        for piece in whole(shards, seen["image_id"], methods, cohort):
+        for piece in whole(shards, seen["image_id"], owners(images, seen["image_id"]), methods, cohort):
             of_images = told.take(len(piece) // len(methods))
             patients.add(piece, of_images)
             description.add(piece, of_images)
@@ -153,7 +157,36 @@ def run(config: Config, cohort: str, images: Path, shards: list[Path], out: Path
             ended=datetime.now(UTC),
         ),
     )
+    tidy(out, {path.parent.resolve() for path in shards})
     log.info("%s: %d rows of %d images in %s", cohort, rows, len(seen), table)
+
+
+def tidy(out: Path, shards: set[Path]) -> None:
+    """Remove shards of earlier runs beside those that are `shards` now, and put what is told of their jobs together.
+
+    A million images are thousands of shards, and of each there are two logs and two benchmarks: they become lines of
+    ``logs/{stage}.log`` and ``benchmarks/{stage}.tsv``, which grow with every run.
+    """
+    folder = (out / "shards").resolve()
+    if any(shard.parent != folder for shard in shards):
+        return
+    for old in folder.glob("*"):
+        if old not in shards and old.name.isdigit():
+            shutil.rmtree(old)
+    for stage in ("predict", "quantify"):
+        append(out / "logs" / f"{stage}.log", sorted((out / "logs" / stage).glob("*.log")), head=0)
+        append(out / "benchmarks" / f"{stage}.tsv", sorted((out / "benchmarks" / stage).glob("*.tsv")), head=1)
+
+
+def append(whole: Path, files: list[Path], head: int) -> None:
+    """Move what is in text files to the end of one; their first `head` lines, which are all the same, once."""
+    if files:
+        with whole.open("a", encoding="utf-8") as target:
+            for file in files:
+                lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+                target.writelines(lines[head if target.tell() else 0 :])
+    for file in files:
+        file.unlink()
 
 
 def remove(table: Path) -> None:
@@ -217,27 +250,61 @@ def digest_of(hashes: pa.ChunkedArray) -> str:
     return digest.hexdigest()
 
 
-def whole(shards: list[Path], image_ids: pa.ChunkedArray, methods: list[str], cohort: str) -> Iterator[pa.Table]:
-    """Tables of the shards, proven to hold every image of the cohort once by every method, in order."""
-    done = 0
-    for path in shards:
-        piece = read_table(path, INFECTION)
-        here = image_ids.slice(done, len(piece) // len(methods)).to_pylist()
-        wanted = [(cohort, image_id, method) for image_id in here for method in methods]
-        found = list(zip(*(piece[name].to_pylist() for name in INFECTION.key), strict=True))
-        if found != wanted:
-            raise BadTable(
-                f"{path}: wanted the rows of images {done} to {done + len(here) - 1} of cohort `{cohort}`, each by "
-                f"{', '.join(methods)}, in the order of the image table; found other rows. Run quantify again for "
-                "this shard, and give the shards in their order."
-            )
-        done += len(here)
-        yield piece
-    if done != len(image_ids):
+def whole(
+    shards: list[Path], image_ids: pa.ChunkedArray, of_image: np.ndarray | None, methods: list[str], cohort: str
+) -> Iterator[pa.Table]:
+    """The table of a cohort, in pieces, proven to hold every image once by every method, in order.
+
+    Parameters
+    ----------
+    shards : list of Path
+    image_ids : ChunkedArray of str
+        All images, in their order.
+    of_image : ndarray of int, optional
+        The place of each image's shard in `shards`. None: the shards follow each other as the images do.
+    methods : list of str
+        Sorted.
+    cohort : str
+    """
+    per_image = len(methods)
+    if of_image is None:
+        of_image = np.repeat(np.arange(len(shards)), [count_rows(path, INFECTION) // per_image for path in shards])
+    given = int(of_image.max()) + 1 if len(of_image) else min(1, len(shards))
+    if len(of_image) != len(image_ids) or given != len(shards):
         raise BadTable(
-            f"Cohort `{cohort}`: wanted {len(image_ids)} images x {len(methods)} methods, found {done} images in "
+            f"Cohort `{cohort}`: wanted {len(image_ids)} images x {per_image} methods, found {len(of_image)} images in "
             f"{len(shards)} shards. Run quantify for the missing shards and give them all."
         )
+    waiting: dict[int, pa.Table] = {}  # rows of shards that are not through
+    for start in range(0, len(of_image), PIECE):
+        here = of_image[start : start + PIECE]
+        some = []
+        for number in np.unique(here).tolist():
+            rows = waiting.pop(number, None)
+            if rows is None:
+                rows = _rows_of(shards[number], image_ids.filter(pa.array(of_image == number)), methods, cohort)
+            count = per_image * int(np.count_nonzero(here == number))
+            some.append(rows.slice(0, count))
+            if count < len(rows):
+                waiting[number] = rows.slice(count)
+        place = np.empty(len(here), np.int64)  # of each image among the rows of `some`
+        place[np.argsort(here, kind="stable")] = np.arange(len(here))
+        yield pa.concat_tables(some).take((per_image * place[:, np.newaxis] + np.arange(per_image)).ravel())
+
+
+def _rows_of(path: Path, image_ids: pa.ChunkedArray, methods: list[str], cohort: str) -> pa.Table:
+    """Rows of a shard's images; of those that have left it since, the shard may have rows too."""
+    rows = read_table(path, INFECTION)
+    rows = rows.filter(pc.is_in(rows["image_id"], value_set=image_ids.combine_chunks().cast(pa.string())))
+    wanted = [(cohort, image_id, method) for image_id in image_ids.to_pylist() for method in methods]
+    found = list(zip(*(rows[name].to_pylist() for name in INFECTION.key), strict=True))
+    if found != wanted:
+        raise BadTable(
+            f"{path}: wanted the rows of {len(image_ids)} images of cohort `{cohort}`, each by {', '.join(methods)}, "
+            "in the order of the image table; found other rows. Run quantify again for this shard, and give the shards "
+            "in their order."
+        )
+    return rows
 
 
 def unreadable(piece: pa.Table) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator
 from itertools import groupby
@@ -17,12 +18,11 @@ from covidpipe.io.dicom_out import Slice, report, require_highdicom, segmentatio
 from covidpipe.io.files import file_sha256, read_table, replacing
 from covidpipe.io.masks import native_masks
 from covidpipe.io.orientation import to_stored
-from covidpipe.io.shards import read_shard
+from covidpipe.io.shards import with_shards
 from covidpipe.io.sources import image_root
-from covidpipe.io.store import open_store
+from covidpipe.io.store import Store, open_store
 from covidpipe.schemas import INFECTION
 from covidpipe.sealed import place
-from covidpipe.workflow import shard_count
 
 log = logging.getLogger(__name__)
 logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells every module that it copies
@@ -77,23 +77,28 @@ def slices_of(config: Config, cohort: str, counts: dict[str, int]) -> Iterator[S
     """The DICOM images of a cohort by every method, series by series; images of other formats are counted."""
     images = paths.images(config, cohort)
     root = image_root(config.source_root(cohort), images.parent / "unpacked")
-    for number in range(shard_count(images, config.shard_images)):
-        folder = paths.shard(config, cohort, number)
-        here = read_shard(images, number, config.shard_images).to_pylist()
-        rows = {
-            (row["image_id"], row["method"]): row
-            for row in read_table(folder / "infection.parquet", INFECTION).to_pylist()
-        }
-        of_image = {row["image_id"]: row for row in here if row["accepted"]}
-        counts["not_dicom"] += sum(row["format"] != "dicom" for row in of_image.values())
-        for entry, lung, infection in native_masks(open_store(folder)):
-            image, row = of_image[entry["image_id"]], rows[entry["image_id"], entry["method"]]
-            if image["format"] != "dicom" or row["qc_status"] == "rejected":
+    for image, number in with_shards(images, config.shard_images):
+        if not image["accepted"]:
+            continue
+        if image["format"] != "dicom":
+            counts["not_dicom"] += 1
+            continue
+        store, rows = _quantified(paths.shard(config, cohort, number))
+        for entry, lung, infection in native_masks(store, image["image_id"]):
+            row = rows[image["image_id"], entry["method"]]
+            if row["qc_status"] == "rejected":
                 continue
             source = _header(place(root, image["path"]), image)
             if image["orientation"] is not None:
                 lung, infection = (to_stored(mask, image["orientation"]) for mask in (lung, infection))
             yield Slice(source, image["frame"], row, lung, infection)
+
+
+@functools.lru_cache(maxsize=4)  # a series whose slices came at different times lies in several shards
+def _quantified(folder: Path) -> tuple[Store, dict[tuple[str, str], dict[str, Any]]]:
+    """Masks of a shard, and its rows of the infection table by image and method."""
+    rows = read_table(folder / "infection.parquet", INFECTION).to_pylist()
+    return open_store(folder), {(row["image_id"], row["method"]): row for row in rows}
 
 
 def _header(path: Path, image: dict[str, Any]) -> pydicom.Dataset:

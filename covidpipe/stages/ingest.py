@@ -6,6 +6,7 @@ Labelled images are also reduced to thumbnails here, where their pixels are deco
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import importlib
 import importlib.metadata
@@ -29,21 +30,25 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from covidpipe import paths
 from covidpipe.config import Config, Limits, Source
 from covidpipe.duplicates import views
-from covidpipe.errors import BadInput, CovidpipeError
+from covidpipe.errors import BadInput, BadTable, CovidpipeError
 from covidpipe.io.bounded import GIB, bound_memory, bounded_time
-from covidpipe.io.files import file_sha256, write_json, write_table
+from covidpipe.io.files import file_sha256, read_table, write_json, write_table
 from covidpipe.io.image import Facts, Image
 from covidpipe.io.known import Known
 from covidpipe.io.read import open_file, settle
+from covidpipe.io.shards import cut
 from covidpipe.io.sources import gather
 from covidpipe.provenance import available_cores, code_fingerprint, id_key, keyed_hash, run_record
 from covidpipe.records import ImageRecord
 from covidpipe.registry import DATASETS
-from covidpipe.schemas import IMAGES, SIGNATURES
+from covidpipe.schemas import IMAGES, REJECTED, SIGNATURES
 from covidpipe.sealed import seal
+from covidpipe.workflow import shards_table
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +78,11 @@ SOURCES = {"position_mm": "position", "instance": "instance", "path": "file_orde
 
 
 def run(config: Config, name: str, out: Path) -> None:
-    """Write ``images.parquet`` (IMAGES) to `out`, ``signatures.parquet`` (SIGNATURES) and ``run.json`` beside it.
+    """Write ``images.parquet`` (IMAGES) to `out`, and beside it SIGNATURES, SHARDS and ``run.json``.
 
     What was found in each file is kept in ``known.sealed`` beside them: files that stayed as they were are not opened
-    again, and the tables are the same, byte for byte, as if they were.
+    again, and the tables are the same, byte for byte, as if they were. Only which shard an image is in is a matter of
+    earlier runs (`covidpipe.io.shards`).
 
     Parameters
     ----------
@@ -103,6 +109,7 @@ def run(config: Config, name: str, out: Path) -> None:
     reasons = Counter(row["reason"] or "accepted" for row in rows)
     digest = _digest(row["source_sha256"] or "" for row in rows)
     table = write_table(out, _table(rows, key), IMAGES)
+    cut(table, shards_table(out), config.shard_images, lost(config, name, table))
     seconds = time.time() - started
     log.info(
         "%s: %d images in %.1f s, %d of %d files read: %s",
@@ -128,6 +135,16 @@ def run(config: Config, name: str, out: Path) -> None:
             sources_sha256=digest,
         ),
     )
+
+
+def lost(config: Config, name: str, images: pa.Table) -> pa.Array:
+    """Images that are accepted, but could no longer be read when they were last quantified: they are tried again."""
+    told = pa.array([], pa.string())
+    if name in config.cohorts:
+        with contextlib.suppress(BadTable):  # there is none yet
+            rejected = read_table(paths.cohort(config, name) / "rejected.parquet", REJECTED)
+            told = rejected["image_id"].combine_chunks()
+    return told.filter(pc.is_in(told, value_set=images.filter(images["accepted"])["image_id"].combine_chunks()))
 
 
 def inspect(

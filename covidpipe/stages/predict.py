@@ -29,7 +29,7 @@ from covidpipe.schemas import MASK_INDEX
 
 log = logging.getLogger(__name__)
 
-STORE_SHARD = 256
+STORE_SHARD = 1024  # masks of one file: of a shard of 512 images by two methods, all
 MASKS = ("lung_mask", "infection_mask")
 
 

@@ -48,6 +48,8 @@ def plan(folder: Path, shards: int, *profile: str) -> tuple[float, float]:
     images.parent.mkdir(parents=True, exist_ok=True)
     (folder / "scans").mkdir(exist_ok=True)
     pq.write_table(pa.table({"image_id": [str(n) for n in range(shards)]}), images)
+    cut = {"image_id": [str(n) for n in range(shards)], "shard": range(shards), "made": ["once"] * shards}
+    pq.write_table(pa.table(cut), images.with_name("shards.parquet"))
     images.with_name("signatures.parquet").touch()
     study = {"cohorts": {"many": {"path": "scans", "modality": "xr"}}, "methods": ["alom2020"], "shard_images": 1}
     (folder / "study.yaml").write_text(yaml.safe_dump(study))

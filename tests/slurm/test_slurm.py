@@ -230,7 +230,8 @@ def test_a_preempted_training_goes_on_from_its_last_epoch(cluster, tmp_path):
     ):
         (study.folder / place).parent.mkdir(parents=True, exist_ok=True)
         made.rename(study.folder / place)
-    (study.folder / paths.images(config, recipe.dataset)).with_name("signatures.parquet").touch()
+    for beside in ("signatures.parquet", "shards.parquet"):
+        (study.folder / paths.images(config, recipe.dataset)).with_name(beside).touch()
     proof = study.folder / paths.apart(config, "training", "square")
     proof.parent.mkdir(parents=True)
     proof.write_text("{}")

@@ -95,9 +95,10 @@ def test_bytes_depend_neither_on_the_run_nor_on_the_cut(images, tmp_path, monkey
 def test_rows_in_are_rows_out_or_an_error(images, tmp_path):
     config = tiny.config(tmp_path)
     shards = write_shards(tmp_path, images, 2)
-    for wrong in (shards[::-1], shards[1:], [shards[0], *shards]):
-        with pytest.raises(BadTable, match=r"found other rows.*Run quantify again"):
-            collect.run(config, "c", images, wrong, tmp_path / "out")
+    with pytest.raises(BadTable, match=r"found other rows.*Run quantify again"):
+        collect.run(config, "c", images, shards[::-1], tmp_path / "out")
+    with pytest.raises(BadTable, match=r"found 6 images in 3 shards"):
+        collect.run(config, "c", images, [shards[0], *shards], tmp_path / "out")
     with pytest.raises(BadTable, match=r"wanted 4 images x 2 methods, found 2 images in 1 shards"):
         collect.run(config, "c", images, shards[:1], tmp_path / "out")
     other = write_shards(tmp_path / "other", images, 2, change=lambda row: row | {"cohort": "d"})

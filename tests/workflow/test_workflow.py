@@ -13,7 +13,7 @@ import pytest
 from covidpipe import paths
 from covidpipe.config import load
 from covidpipe.report.study import RULES
-from covidpipe.schemas import IMAGES
+from covidpipe.schemas import IMAGES, SHARDS
 from covidpipe.study.plan import plan
 
 pytestmark = pytest.mark.workflow
@@ -57,6 +57,7 @@ def test_the_graph_of_the_study_report_is_that_of_snakemake(name, tmp_path, monk
         images.parent.mkdir(parents=True)
         pq.write_table(IMAGES.schema.empty_table(), images)
         (images.parent / "signatures.parquet").touch()
+        pq.write_table(SHARDS.schema.empty_table(), images.parent / "shards.parquet")
     targets = ("cohort", "train", "evaluate")
     drawn = snakemake(*targets, "--rulegraph", "dot", "--configfile", file, "--directory", tmp_path, cwd=tmp_path)
     names = dict(re.findall(r'^\s*(\d+)\[label = "(\w+)"', drawn.stdout, re.MULTILINE))

@@ -63,7 +63,7 @@ wildcard_constraints:
     modality=jobs.any_of(MODALITIES),
     fold=r"\d+",
     size=r"\d+",
-    shard=r"\d{5}",
+    shard=r"\d{5}\d*",
 
 
 def log_of(stage, *parts):
@@ -291,12 +291,18 @@ def shard_files(file):
     """`file` of every shard of a cohort; how many there are is known once its images are ingested."""
 
     def files(wildcards):
-        count = jobs.shard_count(images_of_cohort(wildcards), STUDY.shard_images)
+        shards = jobs.shards_of(images_of_cohort(wildcards), STUDY.shard_images)
         return [
-            paths.shard(STUDY, cohort_name(wildcards), k) / file for k in range(count)
+            paths.shard(STUDY, cohort_name(wildcards), shard.number) / file
+            for shard in shards
         ]
 
     return files
+
+
+def made_of_shard(wildcards, input):
+    """What a shard was made of: its jobs run again when this moves, not when the image table does."""
+    return jobs.shard_made(input.images, wildcards.shard)
 
 
 def published_numbers(paper):

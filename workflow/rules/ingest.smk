@@ -31,6 +31,8 @@ checkpoint ingest:
     output:
         images=RESULTS / "ingest" / "{name}" / "images.parquet",
         signatures=RESULTS / "ingest" / "{name}" / "signatures.parquet",
+        # An earlier cut is kept to: images that were there stay in their shards.
+        shards=update(RESULTS / "ingest" / "{name}" / "shards.parquet"),
     log:
         log_of("ingest", "{name}"),
     benchmark:

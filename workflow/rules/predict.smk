@@ -3,9 +3,9 @@
 
 rule predict:
     input:
-        images=images_of_cohort,
+        images=ancient(images_of_cohort),  # `made` tells if this shard's rows moved
         models=models_of_cohort,
-        apart=proof_of_cohort,
+        apart=ancient(proof_of_cohort),
     output:
         masks=directory("{cohort_out}/shards/{shard}/masks.zarr"),
         index="{cohort_out}/shards/{shard}/index.parquet",
@@ -23,6 +23,7 @@ rule predict:
     params:
         code=code_of("predict"),
         settings=settings_of("predict"),
+        made=made_of_shard,
         config_file=CONFIG_FILE,
         cohort=cohort_name,
         out=subpath(output.index, parent=True),

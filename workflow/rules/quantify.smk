@@ -3,7 +3,7 @@
 
 rule quantify:
     input:
-        images=images_of_cohort,
+        images=ancient(images_of_cohort),  # `made` tells if this shard's rows moved
         masks="{cohort_out}/shards/{shard}/masks.zarr",
         index="{cohort_out}/shards/{shard}/index.parquet",
         references=references_of_cohort,
@@ -23,6 +23,7 @@ rule quantify:
     params:
         code=code_of("quantify"),
         settings=settings_of("quantify"),
+        made=made_of_shard,
         config_file=CONFIG_FILE,
         cohort=cohort_name,
         masks=subpath(input.index, parent=True),
