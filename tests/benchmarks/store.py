@@ -67,6 +67,13 @@ def main() -> list[Ratio]:
                 lambda: [np.array(mapped[n]) for n in order[:64]],
             ),
         ]
+        rows.append(
+            alone(
+                "store: 64 images at random, together / a memory map",
+                lambda: opened.read("image", order[:64]),
+                lambda: np.array(mapped[order[:64]]),
+            )
+        )
         share = sum(file.stat().st_size for file in store.rglob("*") if file.is_file()) / images.nbytes
     for one in rows:
         print(f"{one.what:<52} {one.speedup:8.3f} ({one.low:.3f} to {one.high:.3f}, n = {one.n})", flush=True)
