@@ -64,8 +64,8 @@ check: env ## what CI runs before the tests: ruff, snakefmt, lint, mypy, the sit
 	@covidpipe config | diff - config/config.yaml || { echo "config/config.yaml is stale: covidpipe config > config/config.yaml"; exit 1; }
 	@for study in $(STUDIES); do \
 		echo "dry run: $$study"; \
-		papers=$$(case $$study in config/paper*) echo paper;; esac); \
-		snakemake cohort train evaluate $$papers --dry-run --quiet all --configfile $$study || exit 1; \
+		more=$$(case $$study in config/paper*) echo paper;; */leaderboard.yaml) echo leaderboard;; esac); \
+		snakemake cohort train evaluate $$more --dry-run --quiet all --configfile $$study || exit 1; \
 	done
 	@echo "All checks passed."
 
