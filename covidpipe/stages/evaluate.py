@@ -23,12 +23,11 @@ from covidpipe.provenance import prepare_backend, run_record
 from covidpipe.quantify import infection_percent
 from covidpipe.registry import TRUTH_OF_TASK
 from covidpipe.schemas import IMAGES, METRICS_IMAGES, METRICS_SUMMARY, RELIABILITY, SPLIT
+from covidpipe.stages.simple_answers import batches, mean_mask, simple_answers
 from covidpipe.training.labelled import labelled_parts
 from covidpipe.training.results_card import full_card
 
 log = logging.getLogger(__name__)
-
-BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -148,78 +147,13 @@ def _network_answers(loaded: LoadedModel, store: Store, test: pd.DataFrame) -> t
     """Probabilities without temperature, of the test images and of the same with their lungs blacked out."""
     raw, blacked_out = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
     known = bool(len(test)) and bool(test["has_lung_mask"].all())
-    for positions in _batches(test["n"].to_numpy(int)):
+    for positions in batches(test["n"].to_numpy(int)):
         images = store.read("image", positions)
         raw.append(loaded.predict(images, calibrated=False))
         if known:
             altered = controls.without_lungs(images, store.read("lung_mask", positions) > 0)
             blacked_out.append(loaded.predict(altered, calibrated=False))
     return np.concatenate(raw), np.concatenate(blacked_out) if known else None
-
-
-def simple_answers(
-    store: Store, parts: dict[str, pd.DataFrame], seed: int
-) -> Iterator[tuple[str, tuple[np.ndarray, float] | str]]:
-    """Name of each control that is trained on the training part, and its answers for the test part or why it has none.
-
-    Parameters
-    ----------
-    store : Store
-    parts : dict of str to pandas.DataFrame
-    seed : int
-        Which training images are taken, where there are more than `controls.TRAIN_IMAGES`.
-
-    Yields
-    ------
-    str
-    tuple of (ndarray, float), or str
-        Probabilities with the threshold, or a reason in words.
-    """
-    test = parts["test"]
-    share = float(parts["train"]["label"].to_numpy(bool).mean())
-    yield "majority_class", (np.full(len(test), share), 0.5)
-    used = {name: _some(parts[name], seed) for name in ("train", "validation")}
-    labels = {name: rows["label"].to_numpy(bool) for name, rows in used.items()}
-    all_rows = (*used.values(), test)
-    without = sum(int((~rows["has_lung_mask"].to_numpy(bool)).sum()) for rows in all_rows)
-    reasons = {}
-    for name in controls.LEFT:
-        if without and name in controls.NEED_LUNGS:
-            reasons[name] = f"{without} of {sum(map(len, all_rows))} images have no lung mask."
-        elif labels["train"].all() or not labels["train"].any():
-            reasons[name] = "the training part has one class only."
-    names = [name for name in controls.LEFT if name not in reasons]
-    left = {part: _left(store, rows, names) for part, rows in used.items()}
-    models = {
-        name: controls.simple_model(
-            left["train"][name], labels["train"], left["validation"][name], labels["validation"]
-        )
-        for name in names
-    }
-    said = {name: np.zeros(len(test)) for name in names}
-    for batch, positions in zip(_batches(np.arange(len(test))), _batches(test["n"].to_numpy(int)), strict=True):
-        for name, numbers in _left_of(store, positions, names).items():
-            said[name][batch] = models[name].predict_proba(numbers)[:, 1]
-    for name in controls.LEFT:
-        yield name, reasons[name] if name in reasons else (said[name], 0.5)
-
-
-def _some(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """The rows, or as many as a simple model learns from."""
-    if len(rows) <= controls.TRAIN_IMAGES:
-        return rows
-    return rows.sample(controls.TRAIN_IMAGES, random_state=seed).sort_values("n")
-
-
-def _left(store: Store, rows: pd.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
-    """What is left of the images for each control; one batch of images is in memory."""
-    blocks = [_left_of(store, positions, names) for positions in _batches(rows["n"].to_numpy(int))]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in names}
-
-
-def _left_of(store: Store, positions: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
-    images, lungs = store.read("image", positions), store.read("lung_mask", positions) > 0
-    return {name: controls.LEFT[name](images, lungs) for name in names}
 
 
 def judge_masks(loaded: LoadedModel, store: Store, parts: dict[str, pd.DataFrame], mask: str, seed: int) -> Judged:
@@ -252,7 +186,7 @@ def judge_masks(loaded: LoadedModel, store: Store, parts: dict[str, pd.DataFrame
     scores = {name: np.full((len(test), len(measures)), np.nan) for name in (loaded.model_id, *painted)}
     percents = {name: np.full((len(test), 2), np.nan) for name in scores}
     geometry = list(_geometry(test))
-    for batch in _batches(np.arange(len(test))):
+    for batch in batches(np.arange(len(test))):
         positions = test["n"].to_numpy(int)[batch]
         truth, lungs = (store.read(name, positions) > 0 for name in (mask, "lung_mask"))
         answers = loaded.predict(store.read("image", positions)) >= loaded.recipe["threshold"]
@@ -282,14 +216,6 @@ def _number(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-def mean_mask(store: Store, rows: pd.DataFrame, mask: str) -> np.ndarray:
-    """Share of the images in `rows` whose mask holds each pixel, float64 (rows, columns)."""
-    total = np.zeros((store.size, store.size), np.int64)
-    for positions in _batches(rows["n"].to_numpy(int)):
-        total += (store.read(mask, positions) > 0).sum(axis=0)
-    return total / max(1, len(rows))
-
-
 def _geometry(test: pd.DataFrame) -> Iterator[tuple[tuple[slice, slice], tuple[float, float] | None]]:
     """Where each image lies on the store's grid, and how far its pixels are apart there."""
     for row in test.itertuples():
@@ -300,10 +226,6 @@ def _geometry(test: pd.DataFrame) -> Iterator[tuple[tuple[slice, slice], tuple[f
             down = row.row_spacing_mm * row.native_rows / row.height
             across = row.column_spacing_mm * row.native_columns / row.width
             yield window, (float(down), float(across))
-
-
-def _batches(values: np.ndarray) -> Iterator[np.ndarray]:
-    return (values[start : start + BATCH] for start in range(0, len(values), BATCH))
 
 
 def _rows(test: pd.DataFrame, measure: str, values: Any) -> list[Row]:

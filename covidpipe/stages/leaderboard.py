@@ -37,9 +37,9 @@ from covidpipe.quantify import infection_percent
 from covidpipe.quantify.thresholds import adaptive_threshold
 from covidpipe.registry import TRUTH_OF_TASK
 from covidpipe.schemas import LEADERBOARD
-from covidpipe.stages.evaluate import mean_mask, simple_answers
 from covidpipe.stages.folds import gathered
 from covidpipe.stages.paper_networks import is_evaluated, labelled, test_part
+from covidpipe.stages.simple_answers import mean_mask, simple_answers
 
 log = logging.getLogger(__name__)
 

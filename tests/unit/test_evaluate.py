@@ -13,7 +13,8 @@ from covidpipe.errors import BadConfig, PatientLeak
 from covidpipe.io.files import to_table
 from covidpipe.metrics import controls
 from covidpipe.schemas import METRICS_IMAGES, METRICS_SUMMARY, RELIABILITY
-from covidpipe.stages.evaluate import judge_labels, judge_masks, simple_answers
+from covidpipe.stages.evaluate import judge_labels, judge_masks
+from covidpipe.stages.simple_answers import simple_answers
 from covidpipe.training.labelled import labelled_parts
 
 

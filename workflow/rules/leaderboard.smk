@@ -34,9 +34,11 @@ rule leaderboard:
         out=subpath(output.table, parent=True),
         # The page that the repository shows is that of config/leaderboard.yaml.
         document=(
-            "--document docs/leaderboard.md" if STUDY.study == "leaderboard" else ""
+            ["--document", "docs/leaderboard.md"]
+            if STUDY.study == "leaderboard"
+            else []
         ),
     message:
         "Ranking the networks"
     shell:
-        "covidpipe leaderboard --config {params.config_file:q} --out {params.out:q} {params.document} > {log:q} 2>&1"
+        "covidpipe leaderboard --config {params.config_file:q} --out {params.out:q} {params.document:q} > {log:q} 2>&1"
