@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from covidpipe.report.svg import WIDTH
 
 STEP, TOP, BOTTOM = 22, 34, 40
-WORDS, PLOT = 480, WIDTH  # columns of the picture
+WORDS, PLOT = 520, WIDTH  # columns of the picture
 STYLE = (
     "text{font:12px system-ui,'Liberation Sans',Arial,sans-serif;fill:#1d2530}.soft{fill:#566070}.head{font-weight:600}"
     ".grid{stroke:#dcdfe4}.one{stroke:#566070;stroke-dasharray:4 3}.spread{stroke:#1d2530;stroke-width:1.5}"
