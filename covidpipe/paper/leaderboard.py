@@ -6,7 +6,6 @@ where a good answer lies, and ranks nobody.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from covidpipe.config import Config, Recipe
 from covidpipe.errors import BadConfig, BadTable
 from covidpipe.io.readable import markdown_table
 from covidpipe.paper.figures import CAPTIONS
+from covidpipe.paper.published import printed_lines
 from covidpipe.paper.tables import NOT_RUN, Row, Scores
 from covidpipe.registry import DATASETS, MODELS, TASKS
 
@@ -207,14 +207,7 @@ def read_references(path: str | Path) -> list[Reference]:
         The file is missing, has other columns, a task that is none, or a value that is no number.
     """
     path = Path(path)
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != REFERENCE_COLUMNS:
-                raise BadTable(f"{path}: wanted the columns {', '.join(REFERENCE_COLUMNS)}, found {reader.fieldnames}.")
-            return [_reference(path, number, row) for number, row in enumerate(reader, start=2)]
-    except OSError as error:
-        raise BadTable(f"{path}: wanted what others published, and it is not readable ({error.strerror}).") from None
+    return [_reference(path, *line) for line in printed_lines(path, REFERENCE_COLUMNS)]
 
 
 def _reference(path: Path, number: int, row: dict[str, str]) -> Reference:

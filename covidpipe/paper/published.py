@@ -113,15 +113,25 @@ def read_published(path: str | Path) -> Published:
         The file is missing, has other columns, or a cell whose `value` is no number: the first such line is named.
     """
     path = Path(path)
+    return Published(path.stem, tuple(_cell(path, *line) for line in printed_lines(path, COLUMNS)))
+
+
+def printed_lines(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+    """Read a list of printed numbers: each row with the number of its line in the file.
+
+    Raises
+    ------
+    BadTable
+        The file is missing, or has other columns.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise BadTable(f"{path}: wanted the columns {', '.join(COLUMNS)}, found {reader.fieldnames}.")
-            cells = tuple(_cell(path, number, row) for number, row in enumerate(reader, start=2))
+            if tuple(reader.fieldnames or ()) != columns:
+                raise BadTable(f"{path}: wanted the columns {', '.join(columns)}, found {reader.fieldnames}.")
+            return list(enumerate(reader, start=2))
     except OSError as error:
         raise BadTable(f"{path}: wanted the published numbers, and it is not readable ({error.strerror}).") from None
-    return Published(path.stem, cells)
 
 
 def _cell(path: Path, number: int, row: dict[str, str]) -> Cell:
