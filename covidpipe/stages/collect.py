@@ -275,6 +275,8 @@ def whole(
             f"Cohort `{cohort}`: wanted {len(image_ids)} images x {per_image} methods, found {len(of_image)} images in "
             f"{len(shards)} shards. Run quantify for the missing shards and give them all."
         )
+    ids, by_shard = image_ids.combine_chunks(), np.argsort(of_image, kind="stable")
+    ends = np.cumsum(np.bincount(of_image, minlength=len(shards)))
     waiting: dict[int, pa.Table] = {}  # rows of shards that are not through
     for start in range(0, len(of_image), PIECE):
         here = of_image[start : start + PIECE]
@@ -282,7 +284,8 @@ def whole(
         for number in np.unique(here).tolist():
             rows = waiting.pop(number, None)
             if rows is None:
-                rows = _rows_of(shards[number], image_ids.filter(pa.array(of_image == number)), methods, cohort)
+                mine = by_shard[ends[number - 1] if number else 0 : ends[number]]
+                rows = _rows_of(shards[number], ids.take(pa.array(mine)), methods, cohort)
             count = per_image * int(np.count_nonzero(here == number))
             some.append(rows.slice(0, count))
             if count < len(rows):
@@ -292,10 +295,10 @@ def whole(
         yield pa.concat_tables(some).take((per_image * place[:, np.newaxis] + np.arange(per_image)).ravel())
 
 
-def _rows_of(path: Path, image_ids: pa.ChunkedArray, methods: list[str], cohort: str) -> pa.Table:
+def _rows_of(path: Path, image_ids: pa.Array, methods: list[str], cohort: str) -> pa.Table:
     """Rows of a shard's images; of those that have left it since, the shard may have rows too."""
     rows = read_table(path, INFECTION)
-    rows = rows.filter(pc.is_in(rows["image_id"], value_set=image_ids.combine_chunks().cast(pa.string())))
+    rows = rows.filter(pc.is_in(rows["image_id"], value_set=image_ids.cast(pa.string())))
     wanted = [(cohort, image_id, method) for image_id in image_ids.to_pylist() for method in methods]
     found = list(zip(*(rows[name].to_pylist() for name in INFECTION.key), strict=True))
     if found != wanted:
