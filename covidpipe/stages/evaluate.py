@@ -23,7 +23,7 @@ from covidpipe.provenance import prepare_backend, run_record
 from covidpipe.quantify import infection_percent
 from covidpipe.registry import TRUTH_OF_TASK
 from covidpipe.schemas import IMAGES, METRICS_IMAGES, METRICS_SUMMARY, RELIABILITY, SPLIT
-from covidpipe.stages.simple_answers import batches, mean_mask, simple_answers
+from covidpipe.stages.simple_answers import batches, blind_masks, simple_answers
 from covidpipe.training.labelled import labelled_parts
 from covidpipe.training.results_card import full_card
 
@@ -176,12 +176,7 @@ def judge_masks(loaded: LoadedModel, store: Store, parts: dict[str, pd.DataFrame
     """
     test = parts["test"]
     part = Part(test["group"].to_numpy(str), seed)
-    usual = mean_mask(store, parts["train"], mask)
-    painted = {
-        "all_background": np.zeros(usual.shape, bool),
-        "border_painter": controls.border_painter(usual),
-        "mean_mask": controls.usual_mask(usual),
-    }
+    painted = blind_masks(store, parts["train"], mask)
     measures = list(summary.MEASURES)
     scores = {name: np.full((len(test), len(measures)), np.nan) for name in (loaded.model_id, *painted)}
     percents = {name: np.full((len(test), 2), np.nan) for name in scores}

@@ -17,7 +17,6 @@ from covidpipe.cores import available_cores
 from covidpipe.inference.engine import LoadedModel, load_model_folder
 from covidpipe.io.files import read_json, write_table, write_text
 from covidpipe.io.store import Store, open_store
-from covidpipe.metrics import controls
 from covidpipe.metrics.summary import MEASURES, Part, Row, label_rows, mask_rows, percent_rows, score_mask
 from covidpipe.paper import figures
 from covidpipe.paper.leaderboard import (
@@ -39,7 +38,7 @@ from covidpipe.registry import TRUTH_OF_TASK
 from covidpipe.schemas import LEADERBOARD
 from covidpipe.stages.folds import gathered
 from covidpipe.stages.paper_networks import is_evaluated, labelled, test_part
-from covidpipe.stages.simple_answers import mean_mask, simple_answers
+from covidpipe.stages.simple_answers import blind_masks, simple_answers
 
 log = logging.getLogger(__name__)
 
@@ -176,12 +175,7 @@ def _of_masks(config: Config, recipe: Recipe) -> Answers:
     """Masks that are painted without a look at the image, and, of infection, a threshold inside the true lungs."""
     store, parts = labelled(config, recipe)
     mask, test = TRUTH_OF_TASK[recipe.task], parts["test"]
-    usual = mean_mask(store, parts["train"], mask)
-    painted = {
-        "all_background": np.zeros(usual.shape, bool),
-        "border_painter": controls.border_painter(usual),
-        "mean_mask": controls.usual_mask(usual),
-    }
+    painted = blind_masks(store, parts["train"], mask)
     fine = None
     if recipe.task == "segment_infection":
         fine = open_store(paths.harmonized(config, recipe.dataset, config.harmonize.source_size))

@@ -78,7 +78,25 @@ def _left_of(store: Store, positions: np.ndarray, names: list[str]) -> dict[str,
     return {name: controls.LEFT[name](images, lungs) for name in names}
 
 
-def mean_mask(store: Store, rows: pd.DataFrame, mask: str) -> np.ndarray:
+def blind_masks(store: Store, rows: pd.DataFrame, mask: str) -> dict[str, np.ndarray]:
+    """Name of each mask that is painted without a look at the image, and the mask, bool (rows, columns).
+
+    Parameters
+    ----------
+    store : Store
+    rows : pandas.DataFrame
+        The training part: what is usual is usual there.
+    mask : {"lung_mask", "infection_mask"}
+    """
+    usual = _mean_mask(store, rows, mask)
+    return {
+        "all_background": np.zeros(usual.shape, bool),
+        "border_painter": controls.border_painter(usual),
+        "mean_mask": controls.usual_mask(usual),
+    }
+
+
+def _mean_mask(store: Store, rows: pd.DataFrame, mask: str) -> np.ndarray:
     """Share of the images in `rows` whose mask holds each pixel, float64 (rows, columns)."""
     total = np.zeros((store.size, store.size), np.int64)
     for positions in batches(rows["n"].to_numpy(int)):
