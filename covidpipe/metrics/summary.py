@@ -266,6 +266,11 @@ def probability_rows(part: Part, probability: np.ndarray, truth: np.ndarray, suf
     ]
 
 
+def present_in(scores: pd.DataFrame) -> np.ndarray:
+    """Which images hold any of what is looked for, bool (n,); `scores` as in `mask_rows`."""
+    return (scores["true_positive_px"] + scores["false_negative_px"] > 0).to_numpy(bool)
+
+
 def mask_rows(part: Part, scores: pd.DataFrame) -> list[Row]:
     """Every score of a segmenter's masks.
 
@@ -290,7 +295,7 @@ def mask_rows(part: Part, scores: pd.DataFrame) -> list[Row]:
     for name, score in POOLED.items():
         k, n = SHARES[name](pooled) if name in SHARES else (None, None)
         rows.append(part.row(name, score(pooled), _of_counts(part, pixels, score), k=k, n=n))
-    present = pixels[:, 0] + pixels[:, 3] > 0
+    present = present_in(scores)
     marked = pixels[:, 0] + pixels[:, 1] > 0
     spaced = scores[f"boundary_f_{SURFACE_MM}mm"].notna()[present].any()
     for name in WHERE_PRESENT:

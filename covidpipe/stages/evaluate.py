@@ -195,10 +195,9 @@ def judge_masks(loaded: LoadedModel, store: Store, parts: dict[str, pd.DataFrame
     per_image, rows = [], []
     for name, values in scores.items():
         table, pairs = pd.DataFrame(values, columns=measures), percents[name]
-        present = (table["true_positive_px"] + table["false_negative_px"] > 0).to_numpy(bool)
         found_rows, told = summary.mask_rows(part, table), {}
         if mask == "infection_mask" and not np.isnan(pairs).any(axis=1).all():
-            found_rows += summary.percent_rows(part, pairs, present)
+            found_rows += summary.percent_rows(part, pairs, summary.present_in(table))
             told = {"infection_percent": pairs[:, 0], "true_infection_percent": pairs[:, 1]}
         if name == loaded.model_id:
             for measure, column in {**table, **told}.items():

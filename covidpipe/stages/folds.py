@@ -11,7 +11,7 @@ from covidpipe import paths
 from covidpipe.config import Config, Recipe
 from covidpipe.errors import BadTable
 from covidpipe.io.files import read_frame, read_json
-from covidpipe.metrics.summary import MEASURES, Part, Row, label_rows, mask_rows, percent_rows
+from covidpipe.metrics.summary import MEASURES, Part, Row, label_rows, mask_rows, percent_rows, present_in
 from covidpipe.schemas import METRICS_IMAGES, SPLIT
 
 PERCENTS = ["infection_percent", "true_infection_percent"]
@@ -56,8 +56,7 @@ def gathered(config: Config, recipes: Iterable[Recipe]) -> Iterator[Row]:
     scores = images.reindex(columns=list(MEASURES))
     yield from mask_rows(part, scores)
     if set(PERCENTS) <= set(images):
-        present = (scores["true_positive_px"] + scores["false_negative_px"] > 0).to_numpy(bool)
-        yield from percent_rows(part, images[PERCENTS].to_numpy(float), present)
+        yield from percent_rows(part, images[PERCENTS].to_numpy(float), present_in(scores))
 
 
 def _images(config: Config, recipe: Recipe) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from covidpipe.cores import available_cores
 from covidpipe.inference.engine import LoadedModel, load_model_folder
 from covidpipe.io.files import read_json, write_table, write_text
 from covidpipe.io.store import Store, open_store
-from covidpipe.metrics.summary import MEASURES, Part, Row, label_rows, mask_rows, percent_rows, score_mask
+from covidpipe.metrics.summary import MEASURES, Part, Row, label_rows, mask_rows, percent_rows, present_in, score_mask
 from covidpipe.paper import figures
 from covidpipe.paper.leaderboard import (
     FIGURE,
@@ -149,8 +149,7 @@ def measured_controls(config: Config, recipes: Sequence[Recipe]) -> dict[str, di
             scores = answers[list(MEASURES)]
             rows = mask_rows(part, scores)
             if recipes[0].task == "segment_infection":
-                present = (scores["true_positive_px"] + scores["false_negative_px"] > 0).to_numpy(bool)
-                rows += percent_rows(part, answers[["percent", "true_percent"]].to_numpy(float), present)
+                rows += percent_rows(part, answers[["percent", "true_percent"]].to_numpy(float), present_in(scores))
         found[name] = {row["measure"]: row for row in rows}
     return found
 
