@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from covidpipe.errors import BadInput, BadTable
 from covidpipe.harmonize import Transform
@@ -56,10 +55,16 @@ def read_truth(root: Path, row: dict[str, Any]) -> Truth:
     return Truth(**drawn)
 
 
-def native_masks(store: Store, image_id: str | None = None) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
-    """Each index row of a mask store, or of one image's, with its lung and infection mask on the native grid (bool)."""
-    index = read_table(store.folder / INDEX, MASK_INDEX)
-    entries = (index if image_id is None else index.filter(pc.equal(index["image_id"], image_id))).to_pylist()
+def mask_entries(store: Store) -> list[dict[str, Any]]:
+    """The index rows of a mask store."""
+    return read_table(store.folder / INDEX, MASK_INDEX).to_pylist()
+
+
+def native_masks(
+    store: Store, entries: Sequence[dict[str, Any]] | None = None
+) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
+    """Each index row of a mask store, or of some, with its lung and infection mask on the native grid (bool)."""
+    entries = mask_entries(store) if entries is None else entries
     for start in range(0, len(entries), READ_AHEAD):
         some = entries[start : start + READ_AHEAD]
         positions = [entry["n"] for entry in some]

@@ -37,7 +37,7 @@ from covidpipe.io.files import (
     write_text,
 )
 from covidpipe.io.hive import infection_in, write_dataset
-from covidpipe.io.shards import owners
+from covidpipe.io.shards import members, owners
 from covidpipe.provenance import id_key, run_record
 from covidpipe.quantify import cohort as described
 from covidpipe.quantify.patients import OF_IMAGES, Patients
@@ -275,8 +275,7 @@ def whole(
             f"Cohort `{cohort}`: wanted {len(image_ids)} images x {per_image} methods, found {len(of_image)} images in "
             f"{len(shards)} shards. Run quantify for the missing shards and give them all."
         )
-    ids, by_shard = image_ids.combine_chunks(), np.argsort(of_image, kind="stable")
-    ends = np.cumsum(np.bincount(of_image, minlength=len(shards)))
+    ids, mine = image_ids.combine_chunks(), members(of_image)
     waiting: dict[int, pa.Table] = {}  # rows of shards that are not through
     for start in range(0, len(of_image), PIECE):
         here = of_image[start : start + PIECE]
@@ -284,8 +283,7 @@ def whole(
         for number in np.unique(here).tolist():
             rows = waiting.pop(number, None)
             if rows is None:
-                mine = by_shard[ends[number - 1] if number else 0 : ends[number]]
-                rows = _rows_of(shards[number], ids.take(pa.array(mine)), methods, cohort)
+                rows = _rows_of(shards[number], ids.take(pa.array(mine[number])), methods, cohort)
             count = per_image * int(np.count_nonzero(here == number))
             some.append(rows.slice(0, count))
             if count < len(rows):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -16,7 +17,7 @@ from covidpipe.config import Config
 from covidpipe.errors import BadInput
 from covidpipe.io.dicom_out import Slice, report, require_highdicom, segmentation
 from covidpipe.io.files import file_sha256, read_table, replacing
-from covidpipe.io.masks import native_masks
+from covidpipe.io.masks import mask_entries, native_masks
 from covidpipe.io.orientation import to_stored
 from covidpipe.io.shards import with_shards
 from covidpipe.io.sources import image_root
@@ -83,8 +84,8 @@ def slices_of(config: Config, cohort: str, counts: dict[str, int]) -> Iterator[S
         if image["format"] != "dicom":
             counts["not_dicom"] += 1
             continue
-        store, rows = _quantified(paths.shard(config, cohort, number))
-        for entry, lung, infection in native_masks(store, image["image_id"]):
+        store, entries, rows = _quantified(paths.shard(config, cohort, number))
+        for entry, lung, infection in native_masks(store, entries.get(image["image_id"], [])):
             row = rows[image["image_id"], entry["method"]]
             if row["qc_status"] == "rejected":
                 continue
@@ -95,10 +96,15 @@ def slices_of(config: Config, cohort: str, counts: dict[str, int]) -> Iterator[S
 
 
 @functools.lru_cache(maxsize=4)  # a series whose slices came at different times lies in several shards
-def _quantified(folder: Path) -> tuple[Store, dict[tuple[str, str], dict[str, Any]]]:
-    """Masks of a shard, and its rows of the infection table by image and method."""
+def _quantified(
+    folder: Path,
+) -> tuple[Store, dict[str, list[dict[str, Any]]], dict[tuple[str, str], dict[str, Any]]]:
+    """Masks of a shard, their index rows by image, and its rows of the infection table by image and method."""
+    store, entries = open_store(folder), defaultdict(list)
+    for entry in mask_entries(store):
+        entries[entry["image_id"]].append(entry)
     rows = read_table(folder / "infection.parquet", INFECTION).to_pylist()
-    return open_store(folder), {(row["image_id"], row["method"]): row for row in rows}
+    return store, entries, {(row["image_id"], row["method"]): row for row in rows}
 
 
 def _header(path: Path, image: dict[str, Any]) -> pydicom.Dataset:
