@@ -62,7 +62,7 @@ def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path
     """
     started = time.time()
     prepare_backend(config.seed)
-    from covidpipe.training.devices import in_float32, precision, shared_by
+    from covidpipe.training.devices import for_training, for_use, precision, shared_by
     from covidpipe.training.fit import fit, static_weights
     from covidpipe.training.transfer import images_seen, start_from
 
@@ -76,6 +76,7 @@ def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path
     parent = None if recipe.init_from is None else paths.model(config, config.training[recipe.init_from])
     if parent is not None:
         start_from(model, parent / "model.keras")
+    model = for_training(model)
     counts = {name: {"images": len(rows[name]), "patients": int(rows[name]["group"].nunique())} for name in PARTS}
     log.info(
         "%s: %s on %s, %d images of %d patients to train, %d of %d to validate, %d parameters",
@@ -104,8 +105,7 @@ def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path
             model, recipe, schedule, train, validation, config.seed, weights,
             checkpoints=Checkpoints(unfinished, key), events=events, stop=stop,
         )  # fmt: skip
-    if schedule.precision != "float32":
-        model = in_float32(model)
+    model = for_use(model)
     temperature, threshold = 1.0, fitted.threshold
     if recipe.task == "classify":
         assert validation is not None, "the config refuses a classifier without validation patients"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 
 from covidpipe.errors import UsageError
+from covidpipe.training.norms import FusedBatchNormalization, fused
 
 
 @contextlib.contextmanager
@@ -51,14 +52,28 @@ def shared_by(gpus: int) -> contextlib.AbstractContextManager:
     return tf.distribute.MirroredStrategy(found[:gpus]).scope()
 
 
-def in_float32(model: keras.Model) -> keras.Model:
-    """A copy that computes in float32: what was trained in bfloat16 is used on machines that have none."""
+def for_training(model: keras.Model) -> keras.Model:
+    """The network to train in the place of `model`: on TensorFlow's CPU a copy with faster layers, or else itself."""
+    if keras.backend.backend() != "tensorflow":
+        return model
+    import tensorflow as tf
+
+    return model if tf.config.list_physical_devices("GPU") else _copy(model, fused)
+
+
+def for_use(model: keras.Model) -> keras.Model:
+    """A copy of Keras' own layers in float32: what was trained in bfloat16 is used on machines that have none."""
 
     def plain(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+        kind = keras.layers.BatchNormalization if isinstance(layer, FusedBatchNormalization) else type(layer)
+        return kind.from_config({**layer.get_config(), "dtype": "float32"})
 
+    return _copy(model, plain)
+
+
+def _copy(model: keras.Model, layer_like: Callable[[keras.layers.Layer], keras.layers.Layer]) -> keras.Model:
     bare = type(model).from_config(model.get_config())  # clone_model would clone the loss too, and cannot
-    copy = keras.models.clone_model(bare, clone_function=plain)
+    copy = keras.models.clone_model(bare, clone_function=layer_like)
     copy.set_weights(model.get_weights())
     return copy
 

@@ -47,7 +47,7 @@ def test_bfloat16_trains_and_leaves_a_float32_network():
     fitted = fit(model, RECIPE, schedule, part(), part(), 1, None)
     assert np.isfinite(fitted.history[0]["value"])
     assert {w.dtype for w in model.weights} == {"float32"} and not np.array_equal(before[0], model.get_weights()[0])
-    plain = devices.in_float32(model)
+    plain = devices.for_use(model)
     assert {layer.compute_dtype for layer in plain.layers} == {"float32"}
     found, exact = probabilities(model, part().images, 1), probabilities(plain, part().images, 1)
     assert found.dtype == exact.dtype == np.float32
