@@ -45,7 +45,7 @@ class FusedBatchNormalization(layers.BatchNormalization):
             moving.assign(moving * self.momentum + new * (1 - self.momentum))
         return found.y
 
-    def _is_faster(self, shape: tuple[int | None, ...]) -> bool:
+    def _is_faster(self, shape: tuple[int, ...]) -> bool:
         return len(shape) == 4 and (self.compute_dtype == "float32" or shape[-1] % CHANNELS_IN_BFLOAT16 == 0)
 
 
