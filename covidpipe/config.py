@@ -34,10 +34,12 @@ from covidpipe.registry import (
     MODELS,
     READINGS,
     REGIMES,
+    SCREENED_FOR,
     SHIPPED,
     TASKS,
     TRUTH_OF_TASK,
     Modality,
+    deciding_tasks,
 )
 from covidpipe.sealed import seal, unseal
 
@@ -46,6 +48,7 @@ DEEPEST = 50  # levels of a config
 LONGEST_WORDS = 1_000  # of another's error message
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 2
+WEIGHTS = Path(__file__).with_name("weights")
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
 
@@ -305,7 +308,9 @@ for _name in _FULL:
 class Roles(Section):
     """Which network plays each part, by modality: a name under `training`, or `shipped:NAME` (come along)."""
 
-    classify: str | None = None
+    classify: str | None = Field(
+        None, description="ct: tells COVID-19, for khan2020; xr: pneumonia, which decides nothing"
+    )
     segment_lungs: str | None = None
     segment_infection: str | None = None
 
@@ -319,14 +324,20 @@ class Phantoms(Section):
     seed: int = Field(0, ge=0, description="another seed makes other patients")
 
 
-def _shipped_roles() -> dict[Modality, Roles]:
+def come_along() -> dict[str, tuple[str, str]]:
+    """Task and modality of the networks that ship, without those that this copy lacks and no percentage depends on."""
     return {
-        "ct": Roles(
-            classify="shipped:ct_screening",
-            segment_lungs="shipped:ct_lungs",
-            segment_infection="shipped:ct_infection",
-        ),
-        "xr": Roles(segment_lungs="shipped:xr_lungs"),
+        name: (task, modality)
+        for name, (task, modality) in SHIPPED.items()
+        if task in deciding_tasks(modality) or (WEIGHTS / name).is_dir()
+    }
+
+
+def _shipped_roles() -> dict[Modality, Roles]:
+    shipped = come_along().items()
+    return {
+        modality: Roles(**{task: f"shipped:{name}" for name, (task, of) in shipped if of == modality})
+        for modality in MODALITIES
     }
 
 
@@ -622,11 +633,14 @@ class Config(Section):
             raise ValueError(
                 f"models.{modality}.{task}: `{name}` is trained to {self.training[name].task}; wanted one for {task}"
             )
-        positive = DATASETS[self.training[name].dataset].positive
-        if task == "classify" and positive != "COVID-19":
+        told, asked = DATASETS[self.training[name].dataset].positive, SCREENED_FOR[modality]
+        if task == "classify" and told != asked:
+            fitting = [
+                n for n, d in DATASETS.items() if (d.modality, d.positive) == (modality, asked) and "label" in d.truth
+            ]
             raise ValueError(
-                f"models.{modality}.{task}: `{name}` is trained to tell {positive}, and COVID-19 is screened for: "
-                "name another, or null"
+                f"models.{modality}.{task}: `{name}` is trained to tell {told}, and {asked} is screened for: name one "
+                f"that is trained on {' or '.join(fitting)}, or null"
             )
 
     def _check_start(self, name: str) -> None:

@@ -5,7 +5,7 @@ The CLI, the config check, the docs, the workflow's wildcard constraints and the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Task = Literal["classify", "segment_lungs", "segment_infection"]
@@ -389,11 +389,20 @@ AUGMENTATIONS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """A composition that turns an image into a percentage, and the models it needs for each modality."""
+    """A composition that turns an image into a percentage, and the networks it asks, by modality.
+
+    The percentage depends on those of ``roles``. Those of ``optional`` are asked too where a config gives them; what
+    they say stands in columns of its own and decides about nothing.
+    """
 
     name: str
     roles: dict[str, tuple[str, ...]]
     reference: str
+    optional: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def asks(self, modality: str) -> tuple[str, ...]:
+        """Tasks of all networks that it asks of images of a modality."""
+        return (*self.roles.get(modality, ()), *self.optional.get(modality, ()))
 
 
 METHODS: dict[str, MethodSpec] = {
@@ -406,19 +415,35 @@ METHODS: dict[str, MethodSpec] = {
         "alom2020",
         {"ct": ("segment_lungs",), "xr": ("segment_lungs",)},
         "Alom et al. 2020: one network segments the lungs (theirs: NABLA-3), refined; a threshold inside them",
+        optional={"xr": ("classify",)},
     ),
 }
+
+
+def deciding_tasks(modality: str) -> tuple[str, ...]:
+    """Tasks of the networks that percentages of a modality depend on; a config can do without the others.
+
+    >>> deciding_tasks("ct"), deciding_tasks("xr")
+    (('classify', 'segment_lungs', 'segment_infection'), ('segment_lungs',))
+    """
+    return tuple(task for task in TASKS if any(task in spec.roles.get(modality, ()) for spec in METHODS.values()))
+
+
+# What a classifier is asked of images of a modality, as ``positive`` of its dataset tells it.
+SCREENED_FOR: dict[str, str] = {"ct": "COVID-19", "xr": "pneumonia"}
 
 # Classes of a patient's infection percentage, each at the place of its score; where they come from and end is told in
 # covidpipe/quantify/severity.py.
 SEVERITY: tuple[str, ...] = ("0", "<5", "5-25", "26-49", "50-75", ">75")
 
-# Small trained defaults in covidpipe/weights/{name}/: task and modality of each.
+# Small trained defaults in covidpipe/weights/{name}/: task and modality of each. `covidpipe.config.come_along` tells
+# which of them this copy has.
 SHIPPED: dict[str, tuple[str, str]] = {
     "ct_screening": ("classify", "ct"),
     "ct_lungs": ("segment_lungs", "ct"),
     "ct_infection": ("segment_infection", "ct"),
     "xr_lungs": ("segment_lungs", "xr"),
+    "xr_screening": ("classify", "xr"),
 }
 
 

@@ -23,7 +23,7 @@ from covidpipe import paths
 from covidpipe.config import Config, Recipe, Roles, dump, model_key, parse
 from covidpipe.errors import BadConfig
 from covidpipe.provenance import PACKAGE, code_fingerprint
-from covidpipe.registry import DATASETS, METHODS, MODALITIES, MODELS, REGIMES
+from covidpipe.registry import DATASETS, METHODS, MODALITIES, MODELS, REGIMES, deciding_tasks
 from covidpipe.sealed import seal
 
 RECIPE_KEYS = ("dataset", "task", "model", "regime", "protocol", "fold")
@@ -106,13 +106,13 @@ def has_truth(config: Config, cohort: str) -> bool:
 
 
 def cohort_roles(config: Config, cohort: str) -> dict[str, dict[str, str]]:
-    """Modality -> task -> network, for those that the cohort's methods may need."""
+    """Modality -> task -> network, for those that the cohort's methods may ask."""
     source = config.cohorts[cohort]
     only = source.modality or (DATASETS[source.dataset].modality if source.dataset else None)
     found: dict[str, dict[str, str]] = {}
     for modality in MODALITIES if only is None else (only,):
         roles = config.models.get(modality, Roles())
-        tasks = {task for m in config.cohort_methods(cohort) for task in METHODS[m].roles.get(modality, ())}
+        tasks = {task for m in config.cohort_methods(cohort) for task in METHODS[m].asks(modality)}
         found[modality] = {task: wanted for task in sorted(tasks) if (wanted := getattr(roles, task)) is not None}
     return found
 
@@ -152,8 +152,13 @@ def reference_datasets(config: Config, modality: str) -> list[str]:
 
 def reference_recipes(config: Config, modality: str) -> list[str]:
     """Recipes of the networks that a study trains for a modality."""
+    return sorted(name for name in deciding_roles(config, modality).values() if name in config.training)
+
+
+def deciding_roles(config: Config, modality: str) -> dict[str, str]:
+    """Task -> network, for those that percentages of a modality depend on."""
     roles = config.models.get(modality, Roles())  # type: ignore[call-overload]
-    return sorted(name for name in roles.model_dump().values() if name in config.training)
+    return {task: wanted for task in deciding_tasks(modality) if (wanted := getattr(roles, task)) is not None}
 
 
 def cohort_references(config: Config, cohort: str) -> list[Path]:
@@ -351,8 +356,7 @@ def _modules_by_name(config: Config, stage: str, given: Mapping[str, str]) -> se
         roles = cohort_roles(config, cohort_at(config, given["cohort_out"]))
         return _modules_of(config, [wanted for tasks in roles.values() for wanted in tasks.values()])
     if stage in ("reference", "conformal"):
-        tasks = config.models[given["modality"]].model_dump()  # type: ignore[index]
-        return _modules_of(config, [wanted for wanted in tasks.values() if wanted is not None])
+        return _modules_of(config, deciding_roles(config, given["modality"]).values())
     return set()
 
 
@@ -428,10 +432,10 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
             "seed": config.seed,
         }
     if stage == "reference":
-        roles = config.models[given["modality"]].model_dump()  # type: ignore[index]
+        roles = deciding_roles(config, given["modality"])
         return {"roles": roles, **{key: plain[key] for key in ("segment", "engine", "harmonize", "threshold", "seed")}}
     if stage == "conformal":
-        roles = config.models[given["modality"]].model_dump()  # type: ignore[index]
+        roles = deciding_roles(config, given["modality"])
         keys = ("segment", "engine", "harmonize", "threshold", "seed", "intervals")
         return {"roles": roles, **{key: plain[key] for key in keys}}
     cohort = given["name"] if stage == "score" else cohort_at(config, given["cohort_out"])

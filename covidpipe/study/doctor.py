@@ -14,10 +14,10 @@ from pathlib import Path
 from covidpipe import __version__
 from covidpipe.cluster import faults, slurm
 from covidpipe.cluster.preflight import LEAST_FREE_GIB, MARKS, Finding
-from covidpipe.config import Config
+from covidpipe.config import Config, come_along
 from covidpipe.cores import available_cores
 from covidpipe.errors import BadConfig, CovidpipeError
-from covidpipe.registry import DATASETS, SHIPPED
+from covidpipe.registry import DATASETS
 
 LEAST_MEMORY_GIB = 4.0  # a shard of 512 slices with both methods: 2.5 GiB at its peak
 # Compressed DICOM as scanners and archives write it: transfer syntax and name.
@@ -169,8 +169,8 @@ def weights() -> Finding:
     from covidpipe.io.files import file_sha256, read_json
     from covidpipe.provenance import PACKAGE
 
-    broken = []
-    for name in SHIPPED:
+    names, broken = list(come_along()), []
+    for name in names:
         folder = PACKAGE / "weights" / name
         try:
             wanted = read_json(folder / "run.json")["weights_sha256"]
@@ -182,7 +182,7 @@ def weights() -> Finding:
         return Finding(
             "wrong", "networks", f"{', '.join(broken)}: missing or damaged; get this copy of covidpipe again"
         )
-    return Finding("ok", "networks", f"{', '.join(SHIPPED)} are whole")
+    return Finding("ok", "networks", f"{', '.join(names)} are whole")
 
 
 def _key() -> Finding:

@@ -96,10 +96,20 @@ def test_a_dumped_config_is_the_same_config():
         ),
         (
             study(task="classify", dataset="kermany", model="cov_ctnet", regime="scratch_original")
-            | {"models": {"xr": {"classify": "lungs"}}},
-            r"models\.xr\.classify: `lungs` is trained to tell pneumonia, and COVID-19 is screened for",
+            | {"models": {"ct": {"classify": "lungs"}}},
+            r"models\.ct\.classify: `lungs` is trained to tell pneumonia, and COVID-19 is screened for: name one "
+            r"that is trained on medseg829 or .*, or null",
         ),
-        ({"models": {"xr": {"classify": "shipped:ct_screening"}}}, r"no shipped weights `ct_screening` for this"),
+        (
+            study(task="classify", dataset="covid-cxr", model="cov_ctnet", regime="scratch_original")
+            | {"models": {"xr": {"classify": "lungs"}}},
+            r"models\.xr\.classify: `lungs` is trained to tell COVID-19, and pneumonia is screened for: name one "
+            r"that is trained on kermany, or null",
+        ),
+        (
+            {"models": {"xr": {"classify": "shipped:ct_screening"}}},
+            r"models\.xr\.classify: no shipped weights `ct_screening` for this; there are: xr_screening",
+        ),
         ([], r"here: wanted a mapping of keys to values, found list"),
     ],
 )

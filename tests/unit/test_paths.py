@@ -52,7 +52,8 @@ def test_a_cohort_needs_the_networks_of_its_methods_and_modality(demo):
 
 def test_weights_that_are_not_there_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(workflow, "PACKAGE", tmp_path)
-    config = parse({"cohorts": {"a": {"path": "x", "modality": "xr"}}, "methods": ["alom2020"]}, "here")
+    networks = {"models": {"xr": {"segment_lungs": "shipped:xr_lungs"}}}
+    config = parse({"cohorts": {"a": {"path": "x", "modality": "xr"}}, "methods": ["alom2020"]} | networks, "here")
     with pytest.raises(BadConfig, match=r"models\.xr\.segment_lungs: `shipped:xr_lungs`: .* is not there"):
         workflow.cohort_models(config, "a")
 
