@@ -60,6 +60,9 @@ class Masks:
         Reason codes, such as ``screened_negative``: then nothing was segmented.
     models : tuple of str
         The networks that took part, by name and hash of their weights.
+    pneumonia_probability : float, optional
+        Of a film, where the config names a network that tells it: pneumonia of any cause.
+    pneumonia_positive : bool, optional
     """
 
     lung_mask: Mask
@@ -69,6 +72,8 @@ class Masks:
     covid_positive: bool | None = None
     reasons: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    pneumonia_probability: float | None = None
+    pneumonia_positive: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -254,6 +259,8 @@ def predict_masks(image: Image, method: str = "khan2020", *, config: Config | st
         found.covid_positive,
         found.reasons,
         tuple(network.model_id for network in networks.values()),
+        found.pneumonia_probability,
+        found.pneumonia_positive,
     )
 
 
@@ -264,7 +271,7 @@ def _networks(settings: str, modality: str, method: str) -> dict[str, Any]:
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up remarks are not ours
     config = Config.model_validate_json(settings)
-    return dict(load_networks(for_few(config), [modality], {modality: [method]})[modality])
+    return dict(load_networks(for_few(config), [modality], {modality: [method]}, optional=True)[modality])
 
 
 def measure(image: Image, masks: Masks, *, config: Config | str | Path | None = None) -> dict[str, Any]:

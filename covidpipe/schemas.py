@@ -19,7 +19,7 @@ from covidpipe.errors import BadTable
 from covidpipe.registry import SEVERITY
 
 INF = float("inf")
-SCHEMA_VERSION = "1.3.0"
+SCHEMA_VERSION = "1.4.0"
 
 # Why an image is rejected (no percentage is told), or flagged (told with a warning). One sentence each for the
 # codebook; the row's own sentence says what was found in that very file.
@@ -592,6 +592,26 @@ INFECTION = TableSpec(
             between=(0, INF),
             null_means="there is no interval; see interval_status",
         ),
+        Column(
+            "pneumonia_probability",
+            pa.float32(),
+            "A classifier's probability that the film shows pneumonia of any cause; no percentage depends on it, and "
+            "networks trained on films of children in one hospital are not calibrated for adults.",
+            between=(0, 1),
+            null_means="not asked: a CT, no such network, or the image was rejected",
+        ),
+        Column(
+            "pneumonia_positive",
+            pa.bool_(),
+            "True if pneumonia_probability reaches the classifier's threshold.",
+            null_means="not asked: a CT, no such network, or the image was rejected",
+        ),
+        Column(
+            "pneumonia_model_id",
+            _string,
+            "Model and weights' hash of the classifier that told pneumonia_probability.",
+            null_means="not asked: a CT, no such network, or the image was rejected",
+        ),
     ),
 )
 
@@ -907,6 +927,7 @@ MASK_INDEX = TableSpec(
         *(c for c in INFECTION.columns if c.name in ("covid_probability", "covid_positive", "split")),
         *(c for c in INFECTION.columns if c.name in ("classifier_id", "lung_model_id", "infection_model_id")),
         Column("reasons", _strings, "Reason codes found while predicting."),
+        *(c for c in INFECTION.columns if c.name.startswith("pneumonia_")),
     ),
 )
 

@@ -34,13 +34,20 @@ def applicable_methods(config: Config, wanted: Iterable[str]) -> dict[str, list[
     }
 
 
-def load_networks(config: Config, modalities: Iterable[str], wanted: Mapping[str, Sequence[str]]) -> Networks:
-    """Networks that the `wanted` methods need for these modalities."""
+def load_networks(
+    config: Config, modalities: Iterable[str], wanted: Mapping[str, Sequence[str]], *, optional: bool = False
+) -> Networks:
+    """Networks that the `wanted` methods need for these modalities; with `optional`, those that they only ask, too."""
+
+    def asked(modality: str) -> set[str]:
+        specs = [METHODS[method] for method in wanted[modality]]
+        return {task for spec in specs for task in (spec.asks(modality) if optional else spec.roles[modality])}
+
     return {
         modality: {
             task: load_model_folder(path, config.engine)
             for task, path in resolve(config, modality).items()
-            if any(task in METHODS[method].roles[modality] for method in wanted[modality])
+            if task in asked(modality)
         }
         for modality in sorted(modalities)
     }

@@ -81,7 +81,7 @@ class LoadedModel:
         return self.recipe.get("temperature", 1.0)
 
     def predict(self, images: np.ndarray, *, calibrated: bool = True) -> np.ndarray:
-        """Probability of COVID-19, or of each pixel being lung or infected.
+        """Probability of what the network's dataset is labelled for, or of each pixel being lung or infected.
 
         Parameters
         ----------

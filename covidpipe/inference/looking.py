@@ -105,7 +105,7 @@ def look(images: Sequence[Image], wanted: Iterable[str], networks: Networks, con
     lungs = list(methods.pixel_probabilities(batch, once["segment_lungs"], size))
     infection: dict[int, np.ndarray] = {}
     enhanced: list[np.ndarray | None] = [None] * len(images)
-    threshold = None
+    threshold = float(networks["classify"].recipe["threshold"]) if "classify" in networks else None
     if "khan2020" in wanted:
         asked = [n for n, one in enumerate(found["khan2020"]) if "screened_negative" not in one.reasons]
         if asked:
@@ -114,7 +114,6 @@ def look(images: Sequence[Image], wanted: Iterable[str], networks: Networks, con
             said = methods.pixel_probabilities(some, once["segment_infection"], size, masks)
             infection = dict(zip(asked, said, strict=True))
         screening = networks["classify"].recipe
-        threshold = float(screening["threshold"])
         if screening["input"] == "wavelet":
             plain = wavelet.enhance(batch[methods.source_grid(screening)], screening["reading"])
             enhanced = [_resized(one, size) for one in np.clip(np.rint(plain), 0, 255).astype(np.uint8)]

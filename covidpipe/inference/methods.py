@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -15,7 +15,7 @@ from covidpipe.inference.engine import LoadedModel
 from covidpipe.io.image import Image
 from covidpipe.quantify.lungs import refine_lungs
 from covidpipe.quantify.thresholds import adaptive_threshold
-from covidpipe.registry import PARTS
+from covidpipe.registry import DATASETS, PARTS
 
 Grid = tuple[int, tuple[float, float]]  # rows and columns, Hounsfield window
 Networks = Mapping[str, LoadedModel]  # by task
@@ -32,6 +32,9 @@ class Finding:
     classifier_id: str | None = None
     lung_model_id: str | None = None
     infection_model_id: str | None = None
+    pneumonia_probability: float | None = None
+    pneumonia_positive: bool | None = None
+    pneumonia_model_id: str | None = None
     reasons: tuple[str, ...] = ()
 
     def to_native(self, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -146,6 +149,8 @@ def find(
 ) -> dict[str, list[Finding]]:
     """Run methods on a batch of images of one modality; the lungs are found once and shared.
 
+    A classifier that tells pneumonia is asked beside the methods: none of them waits for its answer.
+
     Parameters
     ----------
     batch : mapping of Grid to ndarray of uint8, (n, size, size)
@@ -161,14 +166,37 @@ def find(
     """
     size, _ = common_grid(config)
     lungs = np.array([refine_lungs(mask) for mask in network_masks(batch, networks["segment_lungs"], size)])
-    return {method: COMPOSITIONS[method](batch, lungs, networks, config) for method in methods}
+    found = {method: COMPOSITIONS[method](batch, lungs, networks, config) for method in methods}
+    classifier = networks.get("classify")
+    if classifier is None or DATASETS[classifier.recipe["dataset"]].positive != "pneumonia":
+        return found
+    probability, positive = screen(batch, lungs, classifier)
+    return {
+        method: [
+            replace(
+                one,
+                pneumonia_probability=float(probability[i]),
+                pneumonia_positive=bool(positive[i]),
+                pneumonia_model_id=classifier.model_id,
+            )
+            for i, one in enumerate(of_images)
+        ]
+        for method, of_images in found.items()
+    }
+
+
+def screen(
+    batch: Mapping[Grid, np.ndarray], lungs: np.ndarray, classifier: LoadedModel
+) -> tuple[np.ndarray, np.ndarray]:
+    """A classifier's probability for each image of a batch, and whether it reaches the threshold."""
+    probability = classifier.predict(network_input(batch, classifier.recipe, lungs))
+    return probability, probability >= classifier.recipe["threshold"]
 
 
 def khan2020(batch: Mapping[Grid, np.ndarray], lungs: np.ndarray, networks: Networks, config: Config) -> list[Finding]:
     """CoV-CTNet screens, CoV-RASeg segments what was screened positive (or everything, with ``segment: all``)."""
     classifier, segmenter = networks["classify"], networks["segment_infection"]
-    probability = classifier.predict(network_input(batch, classifier.recipe, lungs))
-    positive = probability >= classifier.recipe["threshold"]
+    probability, positive = screen(batch, lungs, classifier)
     segmented = positive | (config.segment == "all")
     infection = np.zeros_like(lungs)
     if segmented.any():

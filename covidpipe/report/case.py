@@ -39,6 +39,9 @@ TOLD = (
     "classifier_id",
     "lung_model_id",
     "infection_model_id",
+    "pneumonia_probability",
+    "pneumonia_positive",
+    "pneumonia_model_id",
 )
 COLUMNS = {column.name: column for column in INFECTION.columns}
 
@@ -149,12 +152,9 @@ def steps(seen: Look, config: Config, modality: str) -> list[dict[str, Any]]:
             found.append(
                 _step("khan2020", "Wavelet", words, plain(np.where(grey > 0, seen.enhanced, 0).astype(np.uint8)))
             )
-        verdict = "positive" if one.covid_positive else "negative"
-        said = (
-            f"COVID-19 with probability {one.covid_probability:.3f}; from {seen.screening_threshold:.3f} on it counts."
-        )
+        said = _said("COVID-19", one.covid_probability, seen)
         found += [
-            _step("khan2020", f"Screened {verdict}", said, None),
+            _step("khan2020", f"Screened {_verdict(one.covid_positive)}", said, None),
             _step(
                 "khan2020",
                 "Probability of infection",
@@ -177,7 +177,18 @@ def steps(seen: Look, config: Config, modality: str) -> list[dict[str, Any]]:
             ),
             _step("alom2020", "Infection mask", *_mask(grey, one.lung_mask, one.infection_mask)),
         ]
+        if one.pneumonia_probability is not None:
+            said = _said("Pneumonia of any cause", one.pneumonia_probability, seen) + " Nothing else depends on it."
+            found.append(_step("alom2020", f"Pneumonia: {_verdict(one.pneumonia_positive)}", said, None))
     return found
+
+
+def _verdict(positive: bool | None) -> str:
+    return "positive" if positive else "negative"
+
+
+def _said(disease: str, probability: float, seen: Look) -> str:
+    return f"{disease} with probability {probability:.3f}; from {seen.screening_threshold:.3f} on it counts."
 
 
 def _mask(grey: np.ndarray, lung: np.ndarray, infection: np.ndarray) -> tuple[str, str]:

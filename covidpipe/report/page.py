@@ -35,7 +35,8 @@ MODALITY = {"ct": "CT", "xr": "X-ray"}
 STATUS = ("ok", "warning", "rejected")
 PATH_KEYS = {"path", "out", "results", "data"}
 
-# The columns of the searchable table: heading, column of `infection`, how it is written.
+# The columns of the searchable table: heading, column of `infection`, how it is written. `SOME` are left out of a table
+# where they tell nothing.
 COLUMNS = (
     ("Infected, %", "infection_percent", "percent"),
     ("Low, %", "infection_percent_low", "percent"),
@@ -50,8 +51,10 @@ COLUMNS = (
     ("Lung, px", "lung_px", "count"),
     ("Infected, px", "infected_px", "count"),
     ("COVID-19", "covid_probability", "share"),
+    ("Pneumonia", "pneumonia_probability", "share"),
     ("Split", "split", "text"),
 )
+SOME = ("infection_percent_low", "infection_percent_high", "pneumonia_probability")
 
 
 def percent(value: float | None) -> str:
@@ -174,6 +177,7 @@ def _method_result(m: str, method: str, rows: pd.DataFrame, upper: float) -> dic
     values = _floats(rows["infection_percent"])
     screened = rows["covid_positive"].dropna()
     negative = int((~screened.astype(bool)).sum())
+    pneumonia = rows["pneumonia_positive"].dropna()
     screened_zero = int(sum("screened_negative" in reasons for reasons in rows["qc_reasons"]))
     above = values[values > 0]
     zero = len(values) - len(above) - screened_zero
@@ -198,6 +202,8 @@ def _method_result(m: str, method: str, rows: pd.DataFrame, upper: float) -> dic
         "highest": float(values.max()) if len(values) else None,
         "screened": len(screened),
         "negative": negative,
+        "asked_for_pneumonia": len(pneumonia),
+        "with_pneumonia": int(pneumonia.astype(bool).sum()),
         "status": [(s, int(status.get(s, 0))) for s in STATUS],
         "segments": segments,
         "fates": figures.fates(segments, f"What became of the images of {name}: {told}."),
@@ -375,7 +381,7 @@ def patient_rows(patients: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def image_rows(infection: pd.DataFrame) -> dict[str, Any]:
     """Headings and formatted cells of the searchable table: the highest percentages first, `TABLE_ROWS` at most."""
-    columns = [c for c in COLUMNS if c[2] != "percent" or c[1] == "infection_percent" or infection[c[1]].notna().any()]
+    columns = [c for c in COLUMNS if c[1] not in SOME or infection[c[1]].notna().any()]
     ordered = infection.sort_values(
         ["infection_percent", "image_id", "method"], ascending=[False, True, True], na_position="last"
     ).head(TABLE_ROWS)
@@ -404,7 +410,10 @@ def against_truth(heading: str, summary: pa.Table, bins: pa.Table | None) -> dic
 
 def models_used(infection: pd.DataFrame) -> list[dict[str, Any]]:
     """Every model that took part: its part, its id, for which modality and method, on how many images."""
-    parts = (("classifier_id", "screening"), ("lung_model_id", "lungs"), ("infection_model_id", "infection"))
+    parts = (
+        *(("classifier_id", "screening"), ("lung_model_id", "lungs"), ("infection_model_id", "infection")),
+        ("pneumonia_model_id", "pneumonia"),
+    )
     return [
         {"part": part, "model": model, "modality": modality(m), "method": method, "images": len(rows)}
         for column, part in parts

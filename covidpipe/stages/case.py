@@ -113,7 +113,7 @@ def _look(config: Config, cohort: str, image: dict[str, Any]) -> tuple[Look | No
         array = read_again(root, image)
     except BadInput as error:
         return None, error.sentence
-    networks = load_networks(for_few(config), [image["modality"]], wanted)[image["modality"]]
+    networks = load_networks(for_few(config), [image["modality"]], wanted, optional=True)[image["modality"]]
     missing = {"segment_lungs"} - set(networks)
     if missing:
         raise CovidpipeError(

@@ -60,7 +60,7 @@ log = logging.getLogger(__name__)
 
 TABLES = (INFECTION, PATIENTS, SUMMARY, REJECTED)
 PIECE = 2**12  # images at a time
-MODEL_COLUMNS = ("classifier_id", "lung_model_id", "infection_model_id")
+MODEL_COLUMNS = ("classifier_id", "lung_model_id", "infection_model_id", "pneumonia_model_id")
 # What the crate tells of the config: what decides about the rows, and holds no path.
 SETTINGS = {"segment", "harmonize", "threshold", "tissue"}
 RECIPE = ("task", "model", "regime", "width", "image_size", "dataset", "protocol", "fold")

@@ -59,7 +59,7 @@ def run(config: Config, cohort: str, images: Path, shard: int, out: Path) -> Non
     rows = table.filter(table["accepted"]).to_pylist()
     root = image_root(config.source_root(cohort), images.parent / "unpacked")
     wanted = applicable_methods(config, config.cohort_methods(cohort))
-    networks = load_networks(config, {row["modality"] for row in rows}, wanted)
+    networks = load_networks(config, {row["modality"] for row in rows}, wanted, optional=True)
     size, _ = methods.common_grid(config)
 
     index: list[dict[str, Any]] = []
@@ -98,7 +98,7 @@ def _index_row(
     n: int, row: dict[str, Any], method: str, finding: Finding, size: int, networks: Mapping[str, LoadedModel]
 ) -> dict[str, Any]:
     told = {field.name: getattr(finding, field.name) for field in fields(finding) if field.name not in MASKS}
-    used = [networks[task] for task in METHODS[method].roles[row["modality"]]]
+    used = [networks[task] for task in METHODS[method].asks(row["modality"]) if task in networks]
     return {
         "n": n,
         "image_id": row["image_id"],

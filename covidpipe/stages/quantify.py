@@ -31,7 +31,10 @@ Calibrations = dict[tuple[str, str], list[tuple[Calibration, Intervals]]]
 
 # Columns that are those of the image table, and of the mask index.
 OF_IMAGE = ("image_id", "patient_id", "study_id", "series_id", "slice_index", "modality", "source_sha256")
-OF_INDEX = ("covid_probability", "covid_positive", "split", "classifier_id", "lung_model_id", "infection_model_id")
+OF_INDEX = (
+    *("covid_probability", "covid_positive", "split", "classifier_id", "lung_model_id", "infection_model_id"),
+    *("pneumonia_probability", "pneumonia_positive", "pneumonia_model_id"),
+)
 
 
 def run(

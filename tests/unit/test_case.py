@@ -20,6 +20,7 @@ from covidpipe.inference.looking import look
 from covidpipe.io.files import read_frame
 from covidpipe.io.image import Image
 from covidpipe.report import overlays
+from covidpipe.report.case import steps
 from covidpipe.schemas import IMAGES
 from covidpipe.stages import case
 
@@ -37,7 +38,8 @@ class Pretended:
 
     def __post_init__(self):
         grid = {"source_size": 96, "image_size": 96, "window_hu": [-1350, 150], "threshold": 0.5}
-        self.recipe = grid | {"input": "wavelet" if self.task == "classify" else "harmonized", "reading": "none"}
+        grid |= {"input": "wavelet" if self.task == "classify" else "harmonized", "reading": "none"}
+        self.recipe = grid | {"dataset": "phantom-ct"} | self.recipe
 
     def predict(self, images):
         if self.task == "classify":
@@ -91,6 +93,19 @@ def test_several_images_are_looked_at_together_and_only_those_that_were_asked_ha
         assert (alone.infection_probability is None) or (alone.infection_probability == one.infection_probability).all()
 
 
+def test_a_film_asked_for_pneumonia_says_so_and_keeps_its_steps():
+    settings = config.Config(harmonize={"source_size": 96})
+    film = Image(chest(360)[0], None, "xr", "radiograph")
+    lungs = {"segment_lungs": NETWORKS["segment_lungs"]}
+    asked = lungs | {"classify": Pretended("classify", SCREEN, {"dataset": "kermany"})}
+    plain, more = (
+        steps(look([film], ["alom2020"], networks, settings)[0], settings, "xr") for networks in (lungs, asked)
+    )
+    (step,) = [step for step in more if step not in plain]
+    assert step["title"] == "Pneumonia: positive" and step["picture"] is None
+    assert step["words"].startswith("Pneumonia of any cause with probability 1.000; from 0.500 on it counts.")
+
+
 def test_one_method_alone_draws_its_own_steps():
     array, _, _ = chest(360)
     lungs = {"segment_lungs": NETWORKS["segment_lungs"]}
@@ -116,7 +131,7 @@ def study(tmp_path_factory):
 def networks(monkeypatch):
     lungs = Pretended("segment_lungs", 100, inside=(slice(27, 69), slice(18, 78)))
     of_study = NETWORKS | {"segment_lungs": lungs, "classify": Pretended("classify", 0)}
-    monkeypatch.setattr(case, "load_networks", lambda *_: {"ct": of_study, "xr": of_study})
+    monkeypatch.setattr(case, "load_networks", lambda *_, **__: {"ct": of_study, "xr": of_study})
 
 
 def an_image(study, **wanted):

@@ -19,7 +19,7 @@ WINDOW = [-1350.0, 150.0]
 GRIDS = {"classify": (82, "wavelet"), "segment_lungs": (160, "harmonized"), "segment_infection": (304, "harmonized")}
 RECIPES = {
     task: {"image_size": size, "input": kind, "source_size": 304, "reading": "paper_haar", "window_hu": WINDOW}
-    | {"channels": 1, "threshold": 0.5}
+    | {"channels": 1, "threshold": 0.5, "dataset": "phantom-ct"}
     for task, (size, kind) in GRIDS.items()
 }
 

@@ -458,7 +458,7 @@ class Brighter:
     def __init__(self, task):
         grid = {"source_size": 96, "image_size": 96, "window_hu": [-1350, 150], "threshold": 0.5}
         self.task, self.model_id, self.parts = task, f"{task}@0", {}
-        self.recipe = grid | {"input": "harmonized", "reading": "none"}
+        self.recipe = grid | {"input": "harmonized", "reading": "none", "dataset": "phantom-ct"}
 
     def predict(self, images):
         if self.task == "classify":

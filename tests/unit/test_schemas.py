@@ -53,6 +53,9 @@ INFECTION_COLUMNS = [
     "interval_status",
     "interval_level",
     "interval_patients",
+    "pneumonia_probability",
+    "pneumonia_positive",
+    "pneumonia_model_id",
 ]
 
 

@@ -103,6 +103,7 @@ def write_model(folder: Path, task: str, *, parts: dict[str, str] | None = None,
     record = {
         "recipe": {
             "task": task,
+            "dataset": "phantom-ct",
             "model": "nabla3",
             "channels": 1,
             "input": "harmonized",
