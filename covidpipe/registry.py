@@ -453,6 +453,7 @@ class DatasetSpec:
 
     ``folder`` is looked for below the data folder (config ``data``, or ``COVIDPIPE_DATA``). ``truth`` says what is
     known of its images: ``label``, ``lung_mask``, ``infection_mask``; ``positive`` is what a True label stands for.
+    ``limits`` is what the card of every network says that learned from it: a full sentence.
     """
 
     name: str
@@ -463,6 +464,7 @@ class DatasetSpec:
     text: str
     truth: tuple[str, ...]
     positive: str = "COVID-19"
+    limits: str = ""
 
 
 DATASETS: dict[str, DatasetSpec] = {
@@ -525,6 +527,8 @@ DATASETS: dict[str, DatasetSpec] = {
             "doi:10.17632/rscbjbr9sj.2), at 128 x 128",
             ("label",),
             positive="pneumonia",
+            limits="Learned from films of children of 1 to 5 years in one hospital: it tells pneumonia of any cause, "
+            "not COVID-19, and its probabilities are not calibrated for adults or other hospitals.",
         ),
         DatasetSpec(
             "phantom-ct",

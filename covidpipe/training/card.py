@@ -68,13 +68,18 @@ Made by `{record["command"]}`, covidpipe {record["covidpipe"]}, code `{record["c
 ## Known limits
 
 - A width below 1 and a short schedule are for small machines; they are not the papers' networks at their best.
-- Trained on one collection: other scanners, windows, ages and diseases may fail without a warning.
+- Trained on one collection: other scanners, windows, ages and diseases may fail without a warning.{_limits(recipe)}
 - A percentage of one slice is not the percentage of a patient.
 """
 
 
 def _disease(recipe: dict[str, Any]) -> str:
     return f"; disease: {DATASETS[recipe['dataset']].positive}" if recipe["task"] == "classify" else ""
+
+
+def _limits(recipe: dict[str, Any]) -> str:
+    told = DATASETS[recipe["dataset"]].limits
+    return f"\n- {told}" if told else ""
 
 
 def _flattery(recipe: dict[str, Any]) -> str:

@@ -13,8 +13,11 @@ from covidpipe.config import Config
 from covidpipe.errors import BadConfig
 from covidpipe.inference import engine
 from covidpipe.io.files import file_sha256, read_frame, read_json, read_table
+from covidpipe.provenance import PACKAGE
+from covidpipe.registry import DATASETS
 from covidpipe.schemas import IMAGES, INFECTION
 from covidpipe.stages import collect, predict, quantify
+from covidpipe.training.card import model_card
 
 ASKED = {"pneumonia_probability", "pneumonia_positive", "pneumonia_model_id"}
 FILMS = {"segment_lungs": "shipped:xr_lungs", "classify": "shipped:xr_screening"}
@@ -144,3 +147,11 @@ def test_a_report_has_the_column_where_there_are_answers(images, tmp_path):
         (films,) = (one for one in page.method_results(rows, config) if one["modality"] == "X-ray")
         assert (films["asked_for_pneumonia"], films["with_pneumonia"]) == (int(shown), 0)
         assert ("pneumonia" in {model["part"] for model in page.models_used(rows)}) is shown
+
+
+def test_a_card_says_whose_films_the_network_learned_from():
+    record = read_json(PACKAGE / "weights" / "ct_screening" / "run.json")
+    limits = DATASETS["kermany"].limits
+    assert "children" in limits and "not calibrated for adults" in limits and limits not in model_card(record)
+    record["recipe"] |= {"dataset": "kermany", "modality": "xr"}
+    assert f"\n- {limits}\n" in model_card(record) and "(xr; disease: pneumonia)" in model_card(record)
