@@ -505,9 +505,11 @@ class Config(Section):
     segment: Literal["positives", "all"] = Field(
         "positives", description="khan2020: segment the images screened positive, or all"
     )
-    engine: Literal["auto", "keras", "openvino"] = Field(
+    engine: Literal["auto", "keras", "openvino", "openvino_bf16"] = Field(
         "auto",
-        description="what computes cohorts; auto: OpenVINO where it is installed and there is no GPU, else Keras",
+        description="what computes cohorts; keras: the reference; openvino: float32 on CPUs, compared with it; "
+        "openvino_bf16: infection in bfloat16 on CPUs that have it, refused where the cohort's masks differ; auto: "
+        "openvino if it is installed and there is no GPU, else keras; never bfloat16: tables would depend on the CPU",
     )
     training: dict[str, Recipe] = Field(default_factory=dict, description="networks to train, by name")
     models: dict[Modality, Roles] = Field(

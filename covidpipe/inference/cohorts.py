@@ -53,6 +53,11 @@ def load_networks(
     }
 
 
+def in_float32(config: Config) -> Config:
+    """The config without bfloat16: what tables are ranked and bounded by is not what `predict` compared with Keras."""
+    return config.model_copy(update={"engine": "openvino"}) if config.engine == "openvino_bf16" else config
+
+
 def networks_of(method: str, modality: str, networks: Networks) -> dict[str, LoadedModel]:
     """The networks that a method asks in images of a modality, by task."""
     return {task: networks[modality][task] for task in METHODS[method].roles[modality]}

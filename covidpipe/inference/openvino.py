@@ -39,6 +39,13 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 # real images the Dice of both masks was above .999.
 MOST_APART = 1e-3
 FILES = ("network.xml", "network.bin")
+TRIALS = 4  # images that both engines are asked when a network is derived
+
+PRECISIONS = {"openvino": "float32", "openvino_bf16": "bfloat16"}  # of infection, by engine
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+# What Linux calls instructions for bfloat16. OpenVINO's own list of capabilities does not tell: it names BF16 on every
+# processor with AVX-512, where it may be imitated in float32, slower than float32 itself.
+NATIVE_BFLOAT16 = frozenset({"amx_bf16", "avx512_bf16"})
 
 
 def installed() -> bool:
@@ -47,6 +54,16 @@ def installed() -> bool:
 
 def version() -> str:
     return importlib.metadata.version("openvino")
+
+
+def bfloat16_instructions() -> list[str]:
+    """Those of `NATIVE_BFLOAT16` that this processor has; none on one whose instructions are not told."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    return sorted(NATIVE_BFLOAT16.intersection(flags))
 
 
 class OpenVinoNetwork:
@@ -59,12 +76,20 @@ class OpenVinoNetwork:
     ----------
     file : Path
         OpenVINO's ``.xml``, its ``.bin`` beside it.
+    precision : {"float32", "bfloat16"}
+        What it computes in; images and probabilities are float32 in both.
+
+    Raises
+    ------
+    CovidpipeError
+        OpenVINO computes in another precision here.
     """
 
     any_number = True
     parts: Parts | None = None
+    largest_difference: float | None = None
 
-    def __init__(self, file: Path):
+    def __init__(self, file: Path, precision: str = "float32"):
         import openvino
 
         core = _core()
@@ -73,12 +98,18 @@ class OpenVinoNetwork:
         self.output_shape = (None, *self._answer)
         model.reshape([1, *_sizes(model.input(0))])
         cores = available_cores()
-        # float32: in bfloat16 masks differ by more than images from two scanners should.
+        hint = _HINTS[precision]  # without one, OpenVINO takes the fastest that the processor has
         compiled = core.compile_model(
             model,
             "CPU",
-            {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": cores, "NUM_STREAMS": cores},
+            {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": cores, "NUM_STREAMS": cores},
         )
+        taken = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if taken != hint:  # a wish that it cannot fulfil is passed over in silence
+            raise CovidpipeError(
+                f"OpenVINO {version()} was asked to compute in {hint} and computes in {taken} here. "
+                "Set `engine: openvino`."
+            )
         self._queue = openvino.AsyncInferQueue(compiled, cores)
 
     def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
@@ -114,7 +145,9 @@ def _sizes(port: Any) -> tuple[int, ...]:
     return tuple(size.get_length() for size in list(port.partial_shape)[1:])
 
 
-def load(weights_sha256: str, reference: Callable[[], keras.Model], in_parts: bool = False) -> OpenVinoNetwork:
+def load(
+    weights_sha256: str, reference: Callable[[], keras.Model], in_parts: bool = False, precision: str = "float32"
+) -> OpenVinoNetwork:
     """The OpenVINO form of a trained network, from the cache or derived now.
 
     Parameters
@@ -125,6 +158,9 @@ def load(weights_sha256: str, reference: Callable[[], keras.Model], in_parts: bo
         Loads the Keras network; called only where nothing is in the cache.
     in_parts : bool
         Have it for parts of the frame as well, if it answers there as in the whole: its `parts`.
+    precision : {"float32", "bfloat16"}
+        What it computes in from here on. What is derived is compared in float32 whatever it is: a wrong translation
+        would hide behind the rounding.
 
     Raises
     ------
@@ -132,29 +168,31 @@ def load(weights_sha256: str, reference: Callable[[], keras.Model], in_parts: bo
         OpenVINO cannot run the network, or answers otherwise than Keras does.
     """
     folder = cache_folder() / "openvino" / f"{weights_sha256[:16]}-{version()}{'-parts' * in_parts}"
-    if _whole(folder, weights_sha256):
-        return _with_parts(OpenVinoNetwork(folder / FILES[0]), folder)
-    network = reference()
-    try:
-        with replacing(folder) as new:
-            new.mkdir()
-            made = _derive(network, weights_sha256, new, in_parts)
-    except OSError as error:
-        if not _whole(folder, weights_sha256):  # otherwise another job was faster
-            log.warning("%s cannot be written (%s): %s is derived anew by every job", folder, error, network.name)
-            with tempfile.TemporaryDirectory(prefix="covidpipe-") as scratch:
-                return _derive(network, weights_sha256, Path(scratch), in_parts=False)
-        return OpenVinoNetwork(folder / FILES[0])
-    return _with_parts(made, folder)
+    if not _whole(folder, weights_sha256):
+        network = reference()
+        try:
+            with replacing(folder) as new:
+                new.mkdir()
+                _derive(network, weights_sha256, new, in_parts)
+        except OSError as error:
+            if not _whole(folder, weights_sha256):  # otherwise another job was faster
+                log.warning("%s cannot be written (%s): %s is derived anew by every job", folder, error, network.name)
+                with tempfile.TemporaryDirectory(prefix="covidpipe-") as scratch:
+                    _derive(network, weights_sha256, Path(scratch), in_parts=False)
+                    return _opened(Path(scratch), precision)
+    return _opened(folder, precision)
 
 
-def _with_parts(network: OpenVinoNetwork, folder: Path) -> OpenVinoNetwork:
-    """The network with what `folder` holds for parts of its frame; each is compiled when it is first asked."""
-    told = read_json(folder / "record.json")["parts"]
-    if told is not None:
-        files = {(rows, columns): folder / f"{rows}x{columns}.xml" for rows, columns in told["shapes"]}
-        ready = {shape: functools.cache(functools.partial(OpenVinoNetwork, file)) for shape, file in files.items()}
-        network.parts = Parts(Reach(**told["reach"]), ready)
+def _opened(folder: Path, precision: str) -> OpenVinoNetwork:
+    """The network of a folder, with what is there for parts of its frame; each is compiled when it is first asked."""
+    network, told = OpenVinoNetwork(folder / FILES[0], precision), read_json(folder / "record.json")
+    network.largest_difference = told["largest_difference"]
+    if told["parts"] is not None:
+        files = {(rows, columns): folder / f"{rows}x{columns}.xml" for rows, columns in told["parts"]["shapes"]}
+        ready = {
+            shape: functools.cache(functools.partial(OpenVinoNetwork, file, precision)) for shape, file in files.items()
+        }
+        network.parts = Parts(Reach(**told["parts"]["reach"]), ready)
     return network
 
 
@@ -168,7 +206,7 @@ def _whole(folder: Path, weights_sha256: str) -> bool:
     return bool(known and record["weights_sha256"] == weights_sha256 and record["sha256"] == found)
 
 
-def _derive(network: keras.Model, weights_sha256: str, folder: Path, in_parts: bool) -> OpenVinoNetwork:
+def _derive(network: keras.Model, weights_sha256: str, folder: Path, in_parts: bool) -> None:
     """Write a network's OpenVINO form to `folder`, and compare it with the network."""
     made = _export(network, folder / FILES[0])
     images = trial_images(*network.input_shape[1:])
@@ -187,7 +225,6 @@ def _derive(network: keras.Model, weights_sha256: str, folder: Path, in_parts: b
         folder / "record.json",
         {"weights_sha256": weights_sha256, "sha256": sha256, "largest_difference": apart, "parts": told},
     )
-    return made
 
 
 def _export(network: keras.Model, file: Path) -> OpenVinoNetwork:
@@ -229,16 +266,16 @@ def _agree_in_part(
 
 
 def trial_images(rows: int, columns: int, channels: int) -> np.ndarray:
-    """Four images of clouds from fine to coarse: what both engines are asked.
+    """`TRIALS` images of clouds from fine to coarse.
 
     Returns
     -------
-    ndarray of float32, (4, rows, columns, channels)
+    ndarray of float32, (TRIALS, rows, columns, channels)
         In 0..1.
     """
     random = np.random.default_rng(2020)
     images = []
-    for sigma in (1, 2, 4, 8):
+    for sigma in 2 ** np.arange(TRIALS):
         cloud = cv2.GaussianBlur(random.random((rows, columns), np.float32), (0, 0), sigma)
         images.append((cloud - cloud.min()) / np.ptp(cloud))
     return np.repeat(np.stack(images)[..., np.newaxis], channels, axis=-1)

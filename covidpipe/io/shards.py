@@ -165,6 +165,27 @@ def read_shard(images: Path, shard: int, shard_images: int) -> pa.Table:
     return rows
 
 
+def spread(images: Path, modality: str, count: int) -> list[dict[str, Any]]:
+    """Accepted rows of a modality, `count` of them or all there are, evenly spread over an image table.
+
+    Parameters
+    ----------
+    images : Path
+        The cohort's image table; of other rows little is read.
+    modality : {"ct", "xr"}
+    count : int
+
+    Returns
+    -------
+    list of dict
+        In their stored order.
+    """
+    filters = [("accepted", "==", True), ("modality", "==", modality)]
+    ids = pq.read_table(images, columns=["image_id"], filters=filters)["image_id"].combine_chunks()
+    places = np.unique(np.linspace(0, len(ids) - 1, min(count, len(ids))).astype(int)) if len(ids) else []
+    return read_where(images, IMAGES, "image_id", ids.take(pa.array(places, pa.int64()))).to_pylist()
+
+
 def owners(images: Path, image_ids: pa.ChunkedArray) -> np.ndarray | None:
     """For each image the place of its shard among those of the cohort, from 0; None for an image table alone.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from covidpipe import paths
 from covidpipe.config import Config
-from covidpipe.inference.cohorts import Networks, applicable_methods, findings, load_networks, networks_of
+from covidpipe.inference.cohorts import Networks, applicable_methods, findings, in_float32, load_networks, networks_of
 from covidpipe.inference.engine import LoadedModel
 from covidpipe.inference.methods import Finding, worst_part
 from covidpipe.io.files import read_table, write_json
@@ -86,7 +86,7 @@ def run(config: Config, modality: str, sources: Sequence[str], out: Path, cards:
     """
     started = time.time()
     wanted = applicable_methods(config, METHODS)
-    networks = load_networks(config, {modality}, wanted)
+    networks = load_networks(in_float32(config), {modality}, wanted)
     some = list(judged(config, modality, sources, wanted, networks))
     told = {method: by_patient(one for one in some if one.method == method) for method in wanted[modality]}
     by_method = {method: patients for method, patients in told.items() if patients}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from covidpipe.bias import bias_text
 from covidpipe.config import Config
 from covidpipe.harmonize import Transform
 from covidpipe.inference import methods
+from covidpipe.inference.agreement import agreed
 from covidpipe.inference.cohorts import applicable_methods, findings, load_networks
 from covidpipe.inference.engine import LoadedModel
 from covidpipe.inference.methods import Finding
@@ -52,7 +53,7 @@ def run(config: Config, cohort: str, images: Path, shard: int, out: Path) -> Non
     Raises
     ------
     CovidpipeError
-        A network that the config names is missing or damaged.
+        A network that the config names is missing or damaged, or finds in bfloat16 what Keras does not find.
     """
     started = time.time()
     table = read_shard(images, shard, config.shard_images)
@@ -60,6 +61,7 @@ def run(config: Config, cohort: str, images: Path, shard: int, out: Path) -> Non
     root = image_root(config.source_root(cohort), images.parent / "unpacked")
     wanted = applicable_methods(config, config.cohort_methods(cohort))
     networks = load_networks(config, {row["modality"] for row in rows}, wanted, optional=True)
+    agreement = agreed(cohort, images, root, wanted, networks, config)
     size, _ = methods.common_grid(config)
 
     index: list[dict[str, Any]] = []
@@ -84,6 +86,7 @@ def run(config: Config, cohort: str, images: Path, shard: int, out: Path) -> Non
                 modality: bias_text(config, modality) for modality in networks if "alom2020" in wanted[modality]
             },
             engines=sorted({network.engine for of_task in networks.values() for network in of_task.values()}),
+            agreement=[asdict(one) for one in agreement],
             models={
                 modality: {task: network.model_id for task, network in of_task.items()}
                 for modality, of_task in networks.items()

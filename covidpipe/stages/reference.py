@@ -9,7 +9,7 @@ from typing import Any
 
 from covidpipe import paths
 from covidpipe.config import Config
-from covidpipe.inference.cohorts import applicable_methods, findings, load_networks, networks_of
+from covidpipe.inference.cohorts import applicable_methods, findings, in_float32, load_networks, networks_of
 from covidpipe.inference.engine import LoadedModel
 from covidpipe.inference.methods import worst_part
 from covidpipe.io.files import read_table, write_json
@@ -39,7 +39,7 @@ def run(config: Config, modality: str, datasets: list[str], out: Path) -> None:
     """
     started = time.time()
     wanted = applicable_methods(config, METHODS)
-    networks = load_networks(config, {modality}, wanted)
+    networks = load_networks(in_float32(config), {modality}, wanted)
     used = {method: networks_of(method, modality, networks) for method in wanted[modality]}
     percents: dict[str, list[float]] = {method: [] for method in used}
     persons: dict[str, set[str]] = {method: set() for method in used}

@@ -70,6 +70,7 @@ def examine(config: Config | None = None) -> Iterator[Finding]:
     yield memory(*_memory_gib())
     yield _disk()
     yield gpu()
+    yield engines()
     yield decoders()
     yield weights()
     yield _key()
@@ -151,6 +152,19 @@ def gpu() -> Finding:
             told += "`make env LOCK=envs/gpu.lock` builds for GPUs"
         return Finding("warning", "GPU", told)
     return Finding("ok", "GPU", "none; networks run on the cores: fine for a cohort, slow for training in full size")
+
+
+def engines() -> Finding:
+    """What can compute cohorts here (config `engine`)."""
+    from covidpipe.inference import engine, openvino
+
+    if not openvino.installed():
+        told = "keras; the package openvino is missing: build the environment again with `make env`"
+        return Finding("warning", "engines", told)
+    told = f"`engine: auto` takes {engine.choose('auto')} here; there are keras, openvino"
+    native = openvino.bfloat16_instructions()
+    told += f", openvino_bf16 ({', '.join(native)})" if native else "; not openvino_bf16, for want of instructions"
+    return Finding("ok", "engines", told)
 
 
 def decoders() -> Finding:

@@ -120,8 +120,54 @@ def test_auto_takes_openvino_unless_there_is_a_gpu_or_no_openvino(monkeypatch):
     monkeypatch.setattr(openvino, "installed", lambda: False)
     monkeypatch.setattr(engine, "_sees_gpu", lambda: False)
     assert engine.choose("auto") == "keras"
-    with pytest.raises(UsageError, match=r"openvino is not installed.*`engine: auto`"):
-        engine.choose("openvino")
+    for name in openvino.PRECISIONS:
+        with pytest.raises(UsageError, match=rf"engine: {name} was asked for, .* not installed.*`engine: auto`"):
+            engine.choose(name)
+
+
+def test_bfloat16_is_taken_by_name_alone_and_only_where_the_processor_computes_it(monkeypatch):
+    monkeypatch.setattr(engine, "_sees_gpu", lambda: False)
+    monkeypatch.setattr(openvino, "bfloat16_instructions", lambda: ["amx_bf16"])
+    assert [engine.choose(name) for name in ("openvino_bf16", "auto")] == ["openvino_bf16", "openvino"]
+    monkeypatch.setattr(openvino, "bfloat16_instructions", list)
+    with pytest.raises(
+        UsageError, match=r"no instructions for bfloat16 \(one of amx_bf16, avx512_bf16 .*`engine: openv"
+    ):
+        engine.choose("openvino_bf16")
+
+
+NATIVE = pytest.mark.skipif(not openvino.bfloat16_instructions(), reason="a processor without bfloat16")
+
+
+@NATIVE
+def test_infection_alone_is_computed_in_bfloat16_and_near_float32(cache):
+    for name in ("ct_screening", "ct_infection"):
+        plain, rounded = (engine.load_model_folder(PACKAGE / "weights" / name, one) for one in openvino.PRECISIONS)
+        size = plain.recipe["image_size"]
+        images = (openvino.trial_images(size, size, 1)[..., 0] * 255).astype(np.uint8)
+        apart = np.abs(plain.predict(images) - rounded.predict(images)).max()
+        assert plain.precision == "float32" and plain.largest_difference == rounded.largest_difference < 1e-4
+        if name == "ct_infection":
+            assert rounded.precision == "bfloat16" and 1e-4 < apart < 0.2
+        else:
+            assert rounded.precision == "float32" and apart == 0
+    assert len(list(cache.iterdir())) == 2, "both engines share what is derived"
+
+
+def test_a_precision_that_openvino_passes_over_is_told(cache, tmp_path, monkeypatch):
+    engine.load_model_folder(tiny.write_model(tmp_path / "lungs", "segment_lungs"), "openvino")
+    (file,) = cache.glob("*/network.xml")
+    core = openvino._core()
+
+    class Deaf:
+        read_model = core.read_model
+
+        def compile_model(self, model, device, settings):
+            return core.compile_model(model, device, {**settings, "INFERENCE_PRECISION_HINT": "f32"})
+
+    monkeypatch.setattr(openvino, "_core", Deaf)
+    with pytest.raises(CovidpipeError, match=r"asked to compute in bf16 and computes in f32 .*`engine: openvino`"):
+        openvino.OpenVinoNetwork(file, "bfloat16")
 
 
 LEAVES_NO_STACK = """

@@ -10,6 +10,7 @@ import pytest
 from covidpipe import cli, config
 from covidpipe.cluster.preflight import Finding
 from covidpipe.errors import CovidpipeError, UsageError
+from covidpipe.inference import openvino
 from covidpipe.study import doctor, init
 
 
@@ -93,11 +94,20 @@ def test_the_doctor_tells_programs_and_people(without_tensorflow, tmp_path, monk
     assert cli.main(["doctor", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     found = {finding["what"]: finding for finding in told["findings"]}
-    assert told["ready"] and len(found) == 10
+    assert told["ready"] and len(found) == 11
     assert found["networks"]["told"].startswith(", ".join(config.come_along()))
     assert "JPEG 2000" in found["DICOM decoders"]["told"] and not (tmp_path / "id.key").exists()
     assert cli.main(["doctor"]) == 0
     assert capsys.readouterr().out.endswith("covidpipe can work here.\n")
+
+
+def test_the_doctor_tells_which_engines_there_are(monkeypatch):
+    monkeypatch.setattr(openvino, "bfloat16_instructions", lambda: ["amx_bf16"])
+    assert doctor.engines().told.endswith("keras, openvino, openvino_bf16 (amx_bf16)")
+    monkeypatch.setattr(openvino, "bfloat16_instructions", list)
+    assert doctor.engines().told.endswith("not openvino_bf16, for want of instructions")
+    monkeypatch.setattr(openvino, "installed", lambda: False)
+    assert doctor.engines().status == "warning" and "make env" in doctor.engines().told
 
 
 def test_what_is_wrong_is_named_with_its_remedy_and_the_status_is_3(without_tensorflow, tmp_path, monkeypatch, capsys):
