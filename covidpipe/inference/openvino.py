@@ -39,6 +39,7 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 # real images the Dice of both masks was above .999.
 MOST_APART = 1e-3
 FILES = ("network.xml", "network.bin")
+FORM = 2  # of what is derived: one more where networks come out otherwise, so that what is kept is derived anew
 TRIALS = 4  # images that both engines are asked when a network is derived
 
 PRECISIONS = {"openvino": "float32", "openvino_bf16": "bfloat16"}  # of infection, by engine
@@ -202,7 +203,7 @@ def _whole(folder: Path, weights_sha256: str) -> bool:
         found = {name: file_sha256(folder / name) for name in record["sha256"]}
     except (OSError, ValueError, KeyError):
         return False
-    known = "parts" in record and set(FILES) <= set(found)
+    known = record.get("form") == FORM and set(FILES) <= set(found)
     return bool(known and record["weights_sha256"] == weights_sha256 and record["sha256"] == found)
 
 
@@ -223,13 +224,21 @@ def _derive(network: keras.Model, weights_sha256: str, folder: Path, in_parts: b
     sha256 = {file.name: file_sha256(file) for file in sorted(folder.iterdir())}
     write_json(
         folder / "record.json",
-        {"weights_sha256": weights_sha256, "sha256": sha256, "largest_difference": apart, "parts": told},
+        {
+            "form": FORM,
+            "weights_sha256": weights_sha256,
+            "sha256": sha256,
+            "largest_difference": apart,
+            "parts": told,
+        },
     )
 
 
 def _export(network: keras.Model, file: Path) -> OpenVinoNetwork:
+    from covidpipe.inference.unpooling import flattened
+
     try:
-        network.export(str(file), format="openvino", verbose=False)
+        flattened(network).export(str(file), format="openvino", verbose=False)
         return OpenVinoNetwork(file)
     except OSError:
         raise

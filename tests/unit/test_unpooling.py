@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from keras import ops
 
+from covidpipe import models
+from covidpipe.inference.unpooling import _Pool, _Unpool, flattened
 from covidpipe.models.layers import MaxPoolWithIndices, MaxUnpool
 
 # Few distinct values: most windows have ties. Sides 2..7: odd ones too.
@@ -45,17 +47,28 @@ def bits(array) -> np.ndarray:
 
 
 @settings(max_examples=40, deadline=None)
-@given(x=batches, k=st.sampled_from([2, 3]))
-def test_equals_a_scatter_bit_for_bit(x, k):
+@given(x=batches, k=st.sampled_from([2, 3]), kinds=st.sampled_from([(MaxPoolWithIndices, MaxUnpool), (_Pool, _Unpool)]))
+def test_equals_a_scatter_bit_for_bit(x, k, kinds):
     if min(x.shape[1:3]) < k:
         return
-    pooled, indices = MaxPoolWithIndices(k)(x)
+    pool, unpool = kinds
+    pooled, indices = pool(k)(x)
     expected, positions = pool_by_loops(x, k)
     assert np.array_equal(bits(pooled), bits(expected))
 
     values = np.random.default_rng(0).normal(size=expected.shape).astype(np.float32)
-    unpooled = MaxUnpool(k)(values, indices, x)
+    unpooled = unpool(k)(values, indices, x)
     assert np.array_equal(bits(unpooled), bits(scatter(values, positions, *x.shape[1:3])))
+
+
+@pytest.mark.parametrize("size", [64, 67])
+def test_a_network_flattened_for_openvino_answers_alike(size):
+    network = models.build("cov_raseg", (size, size, 1), width=0.125)
+    other = flattened(network)
+    assert [type(layer) for layer in other.layers if isinstance(layer, MaxPoolWithIndices)] == [_Pool, _Pool]
+    image = np.random.default_rng(0).random((1, size, size, 1), np.float32)
+    assert np.array_equal(other.predict_on_batch(image), network.predict_on_batch(image))
+    assert flattened(models.build("unet", (64, 64, 1), width=0.125)).name == "unet"
 
 
 def test_the_first_of_equals_wins():
