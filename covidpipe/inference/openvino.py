@@ -39,7 +39,7 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 # real images the Dice of both masks was above .999.
 MOST_APART = 1e-3
 FILES = ("network.xml", "network.bin")
-FORM = 2  # of what is derived: one more where networks come out otherwise, so that what is kept is derived anew
+FORM = 3  # of what is derived: one more where networks come out otherwise, so that what is kept is derived anew
 TRIALS = 4  # images that both engines are asked when a network is derived
 
 PRECISIONS = {"openvino": "float32", "openvino_bf16": "bfloat16"}  # of infection, by engine
@@ -235,10 +235,10 @@ def _derive(network: keras.Model, weights_sha256: str, folder: Path, in_parts: b
 
 
 def _export(network: keras.Model, file: Path) -> OpenVinoNetwork:
-    from covidpipe.inference.unpooling import flattened
+    from covidpipe.inference.for_openvino import rewritten
 
     try:
-        flattened(network).export(str(file), format="openvino", verbose=False)
+        rewritten(network).export(str(file), format="openvino", verbose=False)
         return OpenVinoNetwork(file)
     except OSError:
         raise
