@@ -3,7 +3,7 @@
 `covidpipe.models.layers` takes the windows of pooling apart with reshapes to six axes: right for training, as gradients
 are then the same on every device. In OpenVINO each costs transpositions between channels last and channels first: as
 much time as all convolutions in bfloat16. Here every step is a pooling, an enlargement, a comparison or a product of
-pictures, and none a selection, past which OpenVINO does not carry a transposition either. And its softmax, made for many
+pictures, and none a selection, past which OpenVINO does not carry a transposition either. Its softmax, made for many
 classes, takes a tenth of the time of CoV-RASeg in bfloat16 for two.
 """
 

@@ -284,7 +284,7 @@ def trial_images(rows: int, columns: int, channels: int) -> np.ndarray:
     """
     random = np.random.default_rng(2020)
     images = []
-    for sigma in 2 ** np.arange(TRIALS):
+    for sigma in [2**n for n in range(TRIALS)]:
         cloud = cv2.GaussianBlur(random.random((rows, columns), np.float32), (0, 0), sigma)
         images.append((cloud - cloud.min()) / np.ptp(cloud))
     return np.repeat(np.stack(images)[..., np.newaxis], channels, axis=-1)

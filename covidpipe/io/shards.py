@@ -182,8 +182,8 @@ def spread(images: Path, modality: str, count: int) -> list[dict[str, Any]]:
     """
     filters = [("accepted", "==", True), ("modality", "==", modality)]
     ids = pq.read_table(images, columns=["image_id"], filters=filters)["image_id"].combine_chunks()
-    places = np.unique(np.linspace(0, len(ids) - 1, min(count, len(ids))).astype(int)) if len(ids) else []
-    return read_where(images, IMAGES, "image_id", ids.take(pa.array(places, pa.int64()))).to_pylist()
+    places = np.linspace(0, len(ids) - 1, min(count, len(ids))).astype(int)
+    return read_where(images, IMAGES, "image_id", ids.take(pa.array(places))).to_pylist()
 
 
 def owners(images: Path, image_ids: pa.ChunkedArray) -> np.ndarray | None:
