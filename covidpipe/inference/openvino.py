@@ -1,4 +1,4 @@
-"""Networks on OpenVINO: two to five times as fast as Keras on a CPU, and started without TensorFlow.
+"""Networks on OpenVINO: up to five times as fast as Keras on a CPU, and started without TensorFlow.
 
 What OpenVINO computes is derived from the trained Keras network at its first use, compared with it, and kept in the
 user's cache under the hash of the weights.
