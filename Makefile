@@ -117,8 +117,8 @@ weights: env ## train the small networks that ship with the package, five folds 
 
 # Snakemake reads the images only if that is not done.
 intervals: env ## measure how far the weights that ship are off, for intervals; their cards tell the coverage (3 minutes)
-	@snakemake --profile workflow/profiles/local --configfile config/config.yaml --quiet all \
-		$(foreach name,$(CALIBRATION),results/ingest/$(name)/images.parquet)
+	@snakemake $(foreach name,$(CALIBRATION),results/ingest/$(name)/images.parquet) \
+		--profile workflow/profiles/local --configfile config/config.yaml --quiet all
 	@covidpipe conformal ct $(CALIBRATION) --config config/config.yaml --out covidpipe/weights/conformal-ct.json \
 		--cards covidpipe/weights
 

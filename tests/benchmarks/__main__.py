@@ -12,7 +12,7 @@ import pandas as pd
 
 from tests.benchmarks.timing import Ratio
 
-BENCHMARKS = ("models", "table", "pixels", "reading", "store", "scale", "inference")
+BENCHMARKS = ("models", "table", "pixels", "reading", "store", "scale", "training", "inference")
 
 
 def page(rows: list[Ratio], busy: float) -> str:
