@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 LOCK := envs/cpu.lock
 # Data sets with radiologists' masks: what the shipped networks have not seen of them tells how far they are off.
 CALIBRATION := medseg829 coronacases
+FILMS := cxr-lungs
 STUDIES := $(filter-out config/datasets.yaml,$(wildcard config/*.yaml))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -116,9 +117,11 @@ weights: env ## train the small networks that ship with the package, five folds 
 	done
 
 # Snakemake reads the images only if that is not done.
-intervals: env ## measure how far the weights that ship are off, for intervals; their cards tell the coverage (3 minutes)
-	@snakemake $(foreach name,$(CALIBRATION),results/ingest/$(name)/images.parquet) \
+intervals: env ## measure the weights that ship: how far off, for intervals; what they find where nothing is (5 minutes)
+	@snakemake $(foreach name,$(CALIBRATION) $(FILMS),results/ingest/$(name)/images.parquet) \
 		--profile workflow/profiles/local --configfile config/config.yaml --quiet all
+	@covidpipe reference ct $(CALIBRATION) --config config/config.yaml --out covidpipe/weights/reference-ct.json
+	@covidpipe reference xr $(FILMS) --config config/config.yaml --out covidpipe/weights/reference-xr.json
 	@covidpipe conformal ct $(CALIBRATION) --config config/config.yaml --out covidpipe/weights/conformal-ct.json \
 		--cards covidpipe/weights
 
