@@ -383,8 +383,7 @@ AUGMENTATIONS: dict[str, str] = {
     "standard": "both",
     "strong": "both, in wider ranges, and tone curves",
     "lungs": "for lung views: shapes, CLAHE, noise and the like; the grey levels are then put back to their places",
-    "lesions": "as lungs, lesions carried from one patient's lungs to another's, and a scanner's noise beneath; for "
-    "segment_infection",
+    "lesions": "as lungs, and lesions carried from one patient's lungs to another's; for segment_infection",
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from covidpipe.lung_view import AIR, level
+from covidpipe.lung_view import level
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,7 @@ class Preset:
     ``degrees`` of rotation, ``zoom`` and ``shear`` as shares of the image's size, ``shift`` as a share of its rows and
     columns, each to both sides. ``gamma`` is the largest logarithm of the exponent, ``contrast`` a factor's range,
     ``brightness`` the largest change (the grey scale is 0..1). The rest are chances, of a tone curve, CLAHE, blur,
-    noise, 8 to 64 grey levels instead of 256, of JPEG at a quality of 30 to 90, and of another patient's lesions;
-    ``grain``, of a scanner's noise before all else (`scanner_noise`).
+    noise, 8 to 64 grey levels instead of 256, of JPEG at a quality of 30 to 90, and of another patient's lesions.
     ``level`` puts the grey levels of a lung view back to their places in the end, as any slice's are.
     """
 
@@ -43,7 +42,6 @@ class Preset:
     coarse: float = 0.0
     jpeg: float = 0.0
     transplant: float = 0.0
-    grain: float = 0.0
     level: bool = False
 
 
@@ -97,12 +95,10 @@ PRESETS["lungs"] = Preset(
     jpeg=0.2,
     level=True,
 )
-PRESETS["lesions"] = replace(PRESETS["lungs"], clahe=0.4, transplant=0.25, grain=0.5)
+PRESETS["lesions"] = replace(PRESETS["lungs"], transplant=0.25)
 
 TRANSPLANT_RIM_PX = 2  # of the lung around a lesion, carried with it
 TRANSPLANT_BLUR_PX = 1.0  # of its seam
-SHARPEST_KERNEL_PX = 0.3  # a blur of less does nothing
-DARKEST = AIR  # air-filled lung may lie as low as black
 
 
 Sick = tuple[np.ndarray, np.ndarray]  # an image with lesions; its masks: bit 0 what is infected, bit 1 the lungs
@@ -203,28 +199,6 @@ def transplant(
     return mixed, np.where(carried, lesion, mask)
 
 
-def scanner_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Noise that a picture was made with, before its contrast was changed: sharp kernels, low doses.
-
-    What falls below black is lost, so that dark lung turns grey as a whole; CLAHE then makes it stand out. Where no
-    such picture is learned from, it is taken for the haze of an infection.
-
-    Parameters
-    ----------
-    image : ndarray of uint8, (rows, columns)
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    ndarray of uint8, (rows, columns)
-    """
-    noise = rng.standard_normal(image.shape, np.float32)
-    if (sigma := rng.uniform(0, 0.8)) > SHARPEST_KERNEL_PX:
-        noise = cv2.GaussianBlur(noise, (0, 0), sigma)
-    noise *= np.float32(rng.uniform(3, 20) / noise.std())
-    return np.asarray(cv2.add(image, noise - np.float32(rng.uniform(0, DARKEST)), dtype=cv2.CV_8U))
-
-
 def change_grey_levels(image: np.ndarray, rng: np.random.Generator, preset: Preset) -> np.ndarray:
     """Imitate other windows, exports and scanners.
 
@@ -238,8 +212,6 @@ def change_grey_levels(image: np.ndarray, rng: np.random.Generator, preset: Pres
     -------
     ndarray of uint8, (rows, columns)
     """
-    if preset.grain and rng.random() < preset.grain:
-        image = scanner_noise(image, rng)
     if rng.random() < preset.clahe:
         tiles = int(rng.integers(2, 9))
         image = cv2.createCLAHE(clipLimit=rng.uniform(1, 4), tileGridSize=(tiles, tiles)).apply(image)

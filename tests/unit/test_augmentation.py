@@ -9,16 +9,7 @@ import pytest
 
 from covidpipe.lung_view import AIR, air_level, level
 from covidpipe.registry import AUGMENTATIONS
-from covidpipe.training.augmentation import (
-    DARKEST,
-    PRESETS,
-    Preset,
-    augment,
-    change_geometry,
-    change_grey_levels,
-    scanner_noise,
-    transplant,
-)
+from covidpipe.training.augmentation import PRESETS, Preset, augment, change_geometry, change_grey_levels, transplant
 
 
 def square() -> tuple[np.ndarray, np.ndarray]:
@@ -142,26 +133,3 @@ def test_the_lungs_of_a_view_keep_the_level_of_air_whatever_the_window_did():
         changed = (augment(view, planes, rng, replace(preset, degrees=0, zoom=0, shift=0, shear=0)) for _ in range(20))
         away = [abs(air_level(found, planes > 0) - AIR) for found, _ in changed]
         assert bool(max(away) <= 3) == kept
-
-
-def test_noise_of_a_scanner_is_clipped_where_lung_is_dark():
-    tissue, air = np.full((64, 64), 160, np.uint8), np.zeros((64, 64), np.uint8)
-    for seed in range(20):
-        bright = scanner_noise(tissue, np.random.default_rng(seed)).astype(float)
-        dark = scanner_noise(air, np.random.default_rng(seed)).astype(float)
-        assert 2 < bright.std() < 21 and -DARKEST - 1 < bright.mean() - 160 < 1  # noise around a level moved down
-        assert dark.mean() >= 0 and dark.std() < bright.std()  # half of it, at least, is lost below black
-    np.testing.assert_array_equal(*(scanner_noise(tissue, np.random.default_rng(3)) for _ in range(2)))
-
-
-def test_noise_of_a_scanner_is_drawn_for_lesions_alone():
-    assert {name for name, preset in PRESETS.items() if preset.grain} == {"lesions"}
-    image = np.random.default_rng(0).integers(0, 255, (32, 32), dtype=np.uint8)
-    for name, preset in PRESETS.items():
-        # Presets without it draw the same numbers as before there was any.
-        states = []
-        for grain in (preset.grain, 0.0):
-            rng = np.random.default_rng(1)
-            change_grey_levels(image, rng, replace(preset, grain=grain))
-            states.append(rng.bit_generator.state)
-        assert (states[0] == states[1]) == (name != "lesions")
