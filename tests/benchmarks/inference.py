@@ -189,16 +189,17 @@ def shipped() -> Iterator[Ratio]:
                 yield work(f"{name} by {engine} / by keras", fast, slow)
 
 
-def instead(images: dict[int, np.ndarray]) -> Iterator[Ratio]:
-    """The shipped networks against what a user would pick instead."""
+def instead(sized: Callable[[int], np.ndarray]) -> Iterator[Ratio]:
+    """The shipped networks against what a user would pick instead; `sized` gives slices of a size."""
     shipped = {
         task: load_model_folder(PACKAGE / "weights" / name, "auto")
         for task, name in {**TASKS, "segment_infection": "ct_infection"}.items()
     }
+    images = {task: sized(network.recipe["image_size"]) for task, network in shipped.items()}
 
     def answer(task: str, count: int) -> None:
         network: LoadedModel = shipped[task]
-        network.predict(images[network.recipe["image_size"]][:count])
+        network.predict(images[task][:count])
 
     for peer, count, tasks in (
         (peers.lungmask_r231(), 2, ("segment_lungs",)),
@@ -222,17 +223,18 @@ def main() -> list[Ratio]:
         drawn = phantom_volume(7, slices=SLICES)
         grey = np.clip((drawn.hu + 1350) * (255 / 1500), 0, 255).astype(np.uint8)
         middle = slice(SLICES // 2 - 1, SLICES // 2 + 1)  # where the lungs are widest
-        images = {
-            size: np.stack([cv2.resize(one, (size, size), interpolation=cv2.INTER_AREA) for one in grey])
-            for size in (82, 128, 160, GRID)
-        }
-        cov_raseg = write_cov_raseg(scratch / "cov_raseg", images[GRID][middle])
+
+        def sized(size: int) -> np.ndarray:
+            return np.stack([cv2.resize(one, (size, size), interpolation=cv2.INTER_AREA) for one in grey])
+
+        whole = sized(GRID)[middle]
+        cov_raseg = write_cov_raseg(scratch / "cov_raseg", whole)
         with mock.patch.dict(os.environ, XDG_CACHE_HOME=str(scratch / "cache")):
             parts = (
                 lambda: method(scratch, cov_raseg, paths),
-                lambda: engines(cov_raseg, images[GRID][middle], drawn.lung_mask[middle]),
+                lambda: engines(cov_raseg, whole, drawn.lung_mask[middle]),
                 shipped,
-                lambda: instead(images),
+                lambda: instead(sized),
             )
             return told(row for part in parts for row in part())
 
