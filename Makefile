@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 LOCK := envs/cpu.lock
 # Data sets with radiologists' masks: what the shipped networks have not seen of them tells how far they are off.
 CALIBRATION := medseg829 coronacases
+# Films with lung masks: what a method finds in those called healthy is the reference of X-rays.
 FILMS := cxr-lungs
 STUDIES := $(filter-out config/datasets.yaml,$(wildcard config/*.yaml))
 export PATH := $(CURDIR)/$(BIN):$(PATH)

@@ -12,16 +12,17 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from covidpipe import paths
-from covidpipe.config import Config
+from covidpipe.config import Config, load
 from covidpipe.io.files import read_frame, read_table, write_table
 from covidpipe.io.readable import markdown_table
 from covidpipe.schemas import IMAGES, METRICS_SUMMARY, SPLIT
 from covidpipe.sealed import unseal
 from covidpipe.stages import evaluate, harmonize, ingest, train
 
+SHIPPED = Path("config/real_cxr.yaml")  # where the recipe of the network that ships stands
 DATASET = "cxr-lungs"
 # Beginning of a file's name -> the fold that is tested: 0 tests Montgomery, 1 Shenzhen; the other one is learned from.
 FOLDS = {"MCUCXR": 0, "CHNCXR": 1}
@@ -29,20 +30,27 @@ NAMES = {0: "Shenzhen to Montgomery", 1: "Montgomery to Shenzhen"}
 SHOWN = ("pooled_dice", "mean_dice_where_present", "mean_hausdorff95_px_where_present")
 
 
-def study(results: str, *, image_size: int = 160, epochs: int = 16, images_per_epoch: int = 480) -> Config:
-    """A config with one recipe for each direction: that of the shipped network (config/real_cxr.yaml)."""
-    recipe = {"task": "segment_lungs", "dataset": DATASET, "model": "compact_unet", "regime": "scratch"}
-    recipe |= {"image_size": image_size, "validation": "none", "schedule": "films"}
-    schedule = {"epochs": epochs, "batch_size": 8, "learning_rate": 0.002, "decay": "cosine", "augment": "strong"}
-    schedule |= {"loss": "cross_entropy_dice", "images_per_epoch": images_per_epoch, "flip": True, "average": 0.99}
-    schedule |= {"precision": "mixed_bfloat16"}
+def study(results: str, **changed: int) -> Config:
+    """A config with one recipe for each direction: that of the shipped network, but for the folds.
+
+    Parameters
+    ----------
+    results : str
+    **changed : int
+        Of the recipe `image_size`, of the schedule `epochs` and `images_per_epoch`.
+    """
+    shipped = load(SHIPPED)
+    recipe = shipped.training["xr_lungs"].model_dump() | {"validation": "none"}
+    schedule = shipped.schedules[recipe["schedule"]].model_dump() | {"keep": "last"}
+    for part in (recipe, schedule):
+        part |= {key: value for key, value in changed.items() if key in part}
     return Config.model_validate(
         {
             "study": "sources",
             "results": results,
             "folds": len(FOLDS),
             "training": {f"xr_lungs_{fold}": recipe | {"fold": fold} for fold in FOLDS.values()},
-            "schedules": {"films": schedule | {"keep": "last"}},
+            "schedules": {recipe["schedule"]: schedule},
         }
     )
 
@@ -73,17 +81,11 @@ def main() -> None:
     """Train, test and print both directions."""
     given = argparse.ArgumentParser(description="Lungs on films, from one source to the other.")
     given.add_argument("--results", default="results/sources")
-    given.add_argument("--image-size", type=int, default=160)
-    given.add_argument("--epochs", type=int, default=16)
-    given.add_argument("--images-per-epoch", type=int, default=480)
-    options = given.parse_args()
+    for name in ("--image-size", "--epochs", "--images-per-epoch"):
+        given.add_argument(name, type=int, default=argparse.SUPPRESS, help="instead of the recipe's")
+    options = vars(given.parse_args())
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    config = study(
-        options.results,
-        image_size=options.image_size,
-        epochs=options.epochs,
-        images_per_epoch=options.images_per_epoch,
-    )
+    config = study(options.pop("results"), **options)
     images, split = paths.images(config, DATASET), paths.split(config, DATASET, "grouped")
     if not images.exists():
         ingest.run(config, DATASET, images)
@@ -91,9 +93,9 @@ def main() -> None:
     accepted = table[table["accepted"]]
     films = zip(accepted["image_id"], map(unseal, accepted["path"]), strict=True)
     write_table(split, by_source(films), SPLIT)
-    store = paths.harmonized(config, DATASET, options.image_size)
+    store = paths.harmonized(config, DATASET, config.training["xr_lungs_0"].image_size)
     if not store.exists():
-        harmonize.run(config, DATASET, images, options.image_size, store)
+        harmonize.run(config, DATASET, images, config.training["xr_lungs_0"].image_size, store)
     for name, recipe in config.training.items():
         model = paths.model(config, recipe)
         if not model.exists():
