@@ -166,8 +166,8 @@ def test_a_file_that_has_just_changed_is_not_relied_on(files, opened, tmp_path):
         lambda content: b"rubbish",
         lambda content: content[:-1],
         lambda content: bytes(len(content)),
-        lambda content: content[:40] + b"\0" + content[41:],
-        lambda content: b"\xff" * 8 + content[8:],
+        lambda content: content[:40] + bytes([content[40] ^ 1]) + content[41:],
+        lambda content: bytes(byte ^ 255 for byte in content[:8]) + content[8:],
     ],
 )
 def test_a_damaged_file_costs_no_more_than_reading(damage, files, opened, tmp_path, caplog):
