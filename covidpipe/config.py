@@ -39,7 +39,6 @@ from covidpipe.registry import (
     TASKS,
     TRUTH_OF_TASK,
     Modality,
-    deciding_tasks,
 )
 from covidpipe.sealed import seal, unseal
 
@@ -48,7 +47,6 @@ DEEPEST = 50  # levels of a config
 LONGEST_WORDS = 1_000  # of another's error message
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 2
-WEIGHTS = Path(__file__).with_name("weights")
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
 
@@ -324,19 +322,9 @@ class Phantoms(Section):
     seed: int = Field(0, ge=0, description="another seed makes other patients")
 
 
-def come_along() -> dict[str, tuple[str, str]]:
-    """Task and modality of the networks that ship, without those that this copy lacks and no percentage depends on."""
-    return {
-        name: (task, modality)
-        for name, (task, modality) in SHIPPED.items()
-        if task in deciding_tasks(modality) or (WEIGHTS / name).is_dir()
-    }
-
-
 def _shipped_roles() -> dict[Modality, Roles]:
-    shipped = come_along().items()
     return {
-        modality: Roles(**{task: f"shipped:{name}" for name, (task, of) in shipped if of == modality})
+        modality: Roles(**{task: f"shipped:{name}" for name, (task, of) in SHIPPED.items() if of == modality})
         for modality in MODALITIES
     }
 

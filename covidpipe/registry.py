@@ -436,8 +436,7 @@ SCREENED_FOR: dict[str, str] = {"ct": "COVID-19", "xr": "pneumonia"}
 # covidpipe/quantify/severity.py.
 SEVERITY: tuple[str, ...] = ("0", "<5", "5-25", "26-49", "50-75", ">75")
 
-# Small trained defaults in covidpipe/weights/{name}/: task and modality of each. `covidpipe.config.come_along` tells
-# which of them this copy has.
+# Small trained defaults in covidpipe/weights/{name}/: task and modality of each.
 SHIPPED: dict[str, tuple[str, str]] = {
     "ct_screening": ("classify", "ct"),
     "ct_lungs": ("segment_lungs", "ct"),

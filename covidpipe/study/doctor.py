@@ -14,10 +14,10 @@ from pathlib import Path
 from covidpipe import __version__
 from covidpipe.cluster import faults, slurm
 from covidpipe.cluster.preflight import LEAST_FREE_GIB, MARKS, Finding
-from covidpipe.config import Config, come_along
+from covidpipe.config import Config
 from covidpipe.cores import available_cores
 from covidpipe.errors import BadConfig, CovidpipeError
-from covidpipe.registry import DATASETS
+from covidpipe.registry import DATASETS, SHIPPED
 
 LEAST_MEMORY_GIB = 4.0  # a shard of 512 slices with both methods: 2.5 GiB at its peak
 # Compressed DICOM as scanners and archives write it: transfer syntax and name.
@@ -183,7 +183,7 @@ def weights() -> Finding:
     from covidpipe.io.files import file_sha256, read_json
     from covidpipe.provenance import PACKAGE
 
-    names, broken = list(come_along()), []
+    names, broken = list(SHIPPED), []
     for name in names:
         folder = PACKAGE / "weights" / name
         try:

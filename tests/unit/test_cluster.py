@@ -282,7 +282,7 @@ def test_what_slurm_does_with_waiting_jobs_is_told_once(said, commands):
     _, lines = said
 
     def wait_for(words):
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while words not in "\n".join(map(str, lines)):
             assert time.monotonic() < end, (words, lines)
             time.sleep(0.02)

@@ -139,7 +139,7 @@ def test_headers_that_promise_too_much_are_refused_before_anything_is_read(tmp_p
     (tmp_path / "bytes.png").write_bytes(png + bytes(2 << 20))
     began = time.monotonic()
     found = rows_of(tmp_path, max_file_gib=1 / 1024)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 120  # on however busy a machine: read, they would take hours
     # from its header, not from what happens when it is read
     assert found["volume.nii.gz"][0] == "too_large" and "A volume of 11.3 GiB" in found["volume.nii.gz"][1]
     assert "max_pixels" in found["huge.png"][1] and "max_frames" in found["frames.dcm"][1]
@@ -198,9 +198,9 @@ def test_a_file_that_takes_for_ever_costs_one_row(tmp_path, monkeypatch):
     monkeypatch.setattr(ingest, "read_rows", takes_for_ever)
     (tmp_path / "a.png").write_bytes(makers.pictures("png")[0])
     (tmp_path / "endless.png").write_bytes(makers.pictures("png")[0])
-    found = rows_of(tmp_path, max_seconds=2)
+    found = rows_of(tmp_path, max_seconds=5)
     assert found["a.png"][0] is None
-    assert found["endless.png"][0] == "too_large" and "took more than 2 s" in found["endless.png"][1]
+    assert found["endless.png"][0] == "too_large" and "took more than 5 s" in found["endless.png"][1]
 
 
 def test_links_that_go_round_in_circles_end(tmp_path):
@@ -211,10 +211,10 @@ def test_links_that_go_round_in_circles_end(tmp_path):
             (tmp_path / f"d{n}" / f"to{other}").symlink_to(tmp_path / f"d{other}")
     (tmp_path / "self").symlink_to("self")
     (tmp_path / "d3" / "a.png").write_bytes(makers.pictures("png")[0])
-    began = time.monotonic()
+    began = time.process_time()
     assert sorted(Path(path).name for path in walk(tmp_path)) == ["a.png", "self"]
     assert len(workflow.listing(tmp_path)) == 16
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert rows_of(tmp_path)["self"][0] == "unreadable"
 
 

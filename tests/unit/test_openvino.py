@@ -12,11 +12,11 @@ import pytest
 import tiny_cohort as tiny
 
 from covidpipe import models
-from covidpipe.config import come_along
 from covidpipe.errors import CovidpipeError, UsageError
 from covidpipe.inference import engine, openvino
 from covidpipe.io.files import cache_folder, read_json
 from covidpipe.provenance import PACKAGE
+from covidpipe.registry import SHIPPED
 
 
 @pytest.fixture
@@ -29,11 +29,7 @@ def never() -> keras.Model:
     raise AssertionError("what is in the cache is not derived again")
 
 
-# NABLA-3's recurrent layers take half a minute to derive.
-SLOW = [pytest.param(name, marks=pytest.mark.full_size if "lungs" in name else ()) for name in come_along()]
-
-
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_network_answers_as_on_keras_for_any_number_of_images(name, cache):
     folder = PACKAGE / "weights" / name
     keras_network, fast = engine.load_model_folder(folder), engine.load_model_folder(folder, "openvino")

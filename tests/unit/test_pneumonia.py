@@ -7,9 +7,8 @@ import pytest
 import tiny_cohort as tiny
 
 import covidpipe
-from covidpipe import config as configs
 from covidpipe import paths, workflow
-from covidpipe.config import Config
+from covidpipe.config import Config, Roles
 from covidpipe.errors import BadConfig
 from covidpipe.inference import engine
 from covidpipe.io.files import file_sha256, read_frame, read_json, read_table
@@ -99,10 +98,7 @@ def test_a_notebook_gets_the_answer_too(images, tmp_path):
     assert [name.split("@")[0] for name in found.models] == ["resnet18", "nabla3"]
 
 
-def test_the_default_is_asked_where_this_copy_has_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(configs, "WEIGHTS", tmp_path)
-    assert "xr_screening" not in configs.come_along() and Config().models["xr"].classify is None
-    (tmp_path / "xr_screening").mkdir()
+def test_the_default_is_asked_of_films():
     assert Config().models["xr"].model_dump() == FILMS | {"segment_infection": None}
 
 
@@ -126,7 +122,7 @@ def test_a_study_asks_its_own_network_and_ranks_by_the_lungs_data_alone():
     assert workflow.cohort_recipes(config, "c") == ["lungs", "pneumonia"]
     assert paths.model(config, config.training["pneumonia"]) / "model.keras" in workflow.cohort_models(config, "c")
     assert workflow.reference_datasets(config, "xr") == ["cxr-lungs"]
-    without = config.model_copy(update={"models": {"xr": configs.Roles(segment_lungs="lungs")}})
+    without = config.model_copy(update={"models": {"xr": Roles(segment_lungs="lungs")}})
     for stage, given, moves in (
         ("predict", {"cohort_out": "results/cohorts/c"}, True),
         ("reference", {"modality": "xr"}, False),

@@ -9,12 +9,12 @@ import tiny_cohort as tiny
 from test_quantify import write_masks
 
 from covidpipe import paths, workflow
-from covidpipe.config import Config, come_along
+from covidpipe.config import Config
 from covidpipe.inference import engine
 from covidpipe.io.files import read_json, read_table, write_json, write_table
 from covidpipe.provenance import PACKAGE
 from covidpipe.quantify.reference import FEWEST, Reference, deciding_settings, references_of
-from covidpipe.registry import METHODS
+from covidpipe.registry import METHODS, SHIPPED
 from covidpipe.schemas import IMAGES, INFECTION
 from covidpipe.stages import quantify, reference
 
@@ -119,7 +119,7 @@ def test_a_cohort_takes_its_studys_reference_or_the_shipped_one(tmp_path, monkey
 def test_the_shipped_reference_is_of_the_shipped_networks_and_the_defaults(modality):
     found = references_of([read_json(PACKAGE / "weights" / f"reference-{modality}.json")])
     ids = {}
-    for name, (task, of_modality) in come_along().items():
+    for name, (task, of_modality) in SHIPPED.items():
         if of_modality == modality:
             record = read_json(PACKAGE / "weights" / name / "run.json")
             ids[task] = f"{record['recipe']['model']}@{record['weights_sha256'][:12]}"

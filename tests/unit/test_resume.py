@@ -150,9 +150,9 @@ def test_a_damaged_checkpoint_is_told_and_what_was_half_written_is_removed(tmp_p
 
 def test_sigkill_leaves_no_trace(tmp_path):
     """Two processes, killed at moments of their own; this one then goes on with what each left."""
+    model, fitted = train()
     folders = [tmp_path / "a", tmp_path / "b"]
     running = [subprocess.Popen([sys.executable, __file__, str(folder)], stderr=subprocess.PIPE) for folder in folders]
-    model, fitted = train()
     moments = random.Random(2)
     for process, folder in zip(running, folders, strict=True):
         while not list(folder.glob("*.npz")) and process.poll() is None:
@@ -254,7 +254,14 @@ def test_tensorboard_shows_the_history_once_though_the_training_was_interrupted(
     assert shown == {(r["epoch"], f"{r['part']}/{r['measure']}"): pytest.approx(r["value"]) for r in history}
 
 
-if __name__ == "__main__":  # what is killed; each batch takes a while, for the killer to find it at work
-    whole_step = fit_module._Step.train
-    fit_module._Step.train = lambda self, batch: (whole_step(self, batch), time.sleep(0.1))
+def slowly(step, batch) -> None:
+    """A batch that takes a while, for the killer to find it at work; the last epoch's never ends before he comes."""
+    whole_step(step, batch)
+    steps.append(None)
+    time.sleep(0.1 if len(steps) <= 4 * (SCHEDULE.epochs - 1) else 600)
+
+
+if __name__ == "__main__":  # what is killed
+    whole_step, steps = fit_module._Step.train, []
+    fit_module._Step.train = slowly
     train(Checkpoints(sys.argv[1], "key"))

@@ -11,6 +11,7 @@ from covidpipe import cli, config
 from covidpipe.cluster.preflight import Finding
 from covidpipe.errors import CovidpipeError, UsageError
 from covidpipe.inference import openvino
+from covidpipe.registry import SHIPPED
 from covidpipe.study import doctor, init
 
 
@@ -95,7 +96,7 @@ def test_the_doctor_tells_programs_and_people(without_tensorflow, tmp_path, monk
     told = json.loads(capsys.readouterr().out)
     found = {finding["what"]: finding for finding in told["findings"]}
     assert told["ready"] and len(found) == 11
-    assert found["networks"]["told"].startswith(", ".join(config.come_along()))
+    assert found["networks"]["told"].startswith(", ".join(SHIPPED))
     assert "JPEG 2000" in found["DICOM decoders"]["told"] and not (tmp_path / "id.key").exists()
     assert cli.main(["doctor"]) == 0
     assert capsys.readouterr().out.endswith("covidpipe can work here.\n")
@@ -115,7 +116,7 @@ def test_what_is_wrong_is_named_with_its_remedy_and_the_status_is_3(without_tens
     key.write_text("k" * 64)
     key.chmod(0o644)
     monkeypatch.setenv("COVIDPIPE_ID_KEY", str(key))
-    monkeypatch.setattr(config, "SHIPPED", {**config.SHIPPED, "ct_gone": ("classify", "ct")})
+    monkeypatch.setattr(doctor, "SHIPPED", {**SHIPPED, "ct_gone": ("classify", "ct")})
     assert cli.main(["doctor"]) == cli.BAD_INPUT
     told = capsys.readouterr()
     assert "WRONG    key for identifiers: " in told.out and f"chmod 600 {key}" in told.out

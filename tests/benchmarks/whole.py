@@ -1,0 +1,196 @@
+"""Whole cohorts of growing size, by Snakemake: what an image costs in 1,000 and in a million.
+
+``python -m tests.benchmarks.whole FOLDER 1000 10000 100000 1000000``
+
+Each cohort is made of copies of one synthetic patient's slices of 64 x 64 pixels, as DICOM files that differ in
+patient, study, series and instance: a shard computes each slice once, so what is measured is everything that is done
+for an image but networks. A method with all three networks that come along is run on a grid of 64 x 64.
+
+After the first run a thousandth of the patients is added, one file changes and one goes, and the same command is run
+again. FOLDER keeps everything: given again, runs that were broken off go on, and their figures are then not whole,
+which the table tells. Times are of processor, all processes together: what others do on the machine counts less in
+them.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pydicom
+import yaml
+
+from covidpipe.io.files import write_text
+from covidpipe.phantoms import phantom_volume
+from covidpipe.stages.phantoms import _Patient, ct_dicom
+from tests.tree import ROOT
+
+SLICES = 50  # of a patient
+SIZE = 64  # rows and columns of a slice
+GRID = 64
+SHARD = 4096  # what costs little an image is worth large shards
+RECORD = ROOT / "tests" / "benchmarks" / "whole.csv"
+COLUMNS = (
+    *("images", "run", "once", "seconds", "cpu_seconds", "jobs", "files", "rows"),
+    *("planner_mb", "ingest_mb", "predict_mb", "quantify_mb", "collect_mb"),
+    *("planner_cpu", "ingest_cpu", "predict_cpu", "quantify_cpu", "collect_cpu"),
+)
+STAGES = ("ingest", "predict", "quantify", "collect")
+
+
+def slices() -> list[tuple[bytes, list[bytes]]]:
+    """Files of one patient, and the identifiers in each that another patient's are to replace."""
+    patient = _Patient(Path(), 0, 0, True, SIZE, SLICES)
+    phantom = phantom_volume(7, size=SIZE, slices=SLICES, infected=True)
+    found = []
+    for index in range(SLICES):
+        dataset = ct_dicom(patient, phantom, index)
+        dataset.PatientID = "PATIENT-0000000"
+        uids = [dataset[f"{what}UID"].value for what in ("SOPInstance", "StudyInstance", "SeriesInstance")]
+        buffer = BytesIO()
+        pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+        found.append((buffer.getvalue(), [uid.encode() for uid in uids]))
+    return found
+
+
+def make(folder: Path, patients: Iterable[int]) -> None:
+    """Patients' files, a folder each, in folders of a thousand patients; what is there stays."""
+    templates = slices()
+    for number in patients:
+        place = folder / f"{number // 1000:05d}" / f"{number:07d}"
+        if place.is_dir():
+            continue
+        partial = place.with_suffix(".partial")
+        partial.mkdir(parents=True, exist_ok=True)
+        for index, (content, uids) in enumerate(templates):
+            told = content.replace(b"PATIENT-0000000", b"PATIENT-%07d" % number)
+            for uid in uids:
+                told = told.replace(uid, uid[:-7] + b"%07d" % number)
+            file = partial / f"{index:03d}.dcm"
+            file.write_bytes(told)
+            os.utime(file, (1.6e9, 1.6e9))
+        partial.rename(place)
+
+
+def study(folder: Path) -> Path:
+    config = {
+        "results": str(folder / "results"),
+        "cohorts": {"whole": {"path": str(folder / "scans"), "modality": "ct"}},
+        "methods": ["khan2020"],
+        "harmonize": {"source_size": GRID},
+        "shard_images": SHARD,
+    }
+    write_text(folder / "study.yaml", yaml.safe_dump(config))
+    return folder / "study.yaml"
+
+
+def run(folder: Path, what: str, images: int) -> dict[str, object]:
+    """One run of Snakemake, and what it took."""
+    results = folder / "results"
+    once = not (results / ".begun").exists()
+    results.mkdir(parents=True, exist_ok=True)
+    (results / ".begun").touch()
+    lines = {stage: len(told(folder, stage)) for stage in STAGES}
+    command = [
+        *(sys.executable, "-m", "snakemake", "cohort", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"),
+        *("--configfile", str(study(folder)), "--rerun-incomplete", "--directory", str(folder)),
+        *("--set-threads", "predict=1", "ingest=2"),
+    ]
+    began = time.monotonic()
+    with (folder / "snakemake.log").open("a", encoding="utf-8") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        planner = 0.0
+        while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+            planner = max(planner, high_water(process.pid))
+            time.sleep(1)
+    _, status, used = ended
+    seconds = time.monotonic() - began
+    if status:
+        raise SystemExit(f"Snakemake stopped; its log: {folder / 'snakemake.log'}")
+    (results / ".begun").unlink()
+    if refused := pq.read_metadata(results / "cohorts" / "whole" / "rejected.parquet").num_rows:
+        raise SystemExit(f"{refused} images were rejected, wanted none: {results}")
+    row: dict[str, object] = {
+        "images": images, "run": what, "once": once, "seconds": round(seconds, 1),
+        "cpu_seconds": round(used.ru_utime + used.ru_stime, 1), "planner_mb": round(planner),
+        "files": sum(len(files) for _, _, files in os.walk(results)),
+        "rows": pq.read_metadata(results / "cohorts" / "whole" / "infection.parquet").num_rows, "jobs": 0,
+    }  # fmt: skip
+    of_jobs = 0.0
+    for stage in STAGES:
+        new = told(folder, stage)
+        new = new if stage in ("ingest", "collect") else new[lines[stage] :]
+        row["jobs"] = int(str(row["jobs"])) + len(new)
+        row[f"{stage}_mb"] = round(max((float(line["max_rss"]) for line in new), default=0))
+        row[f"{stage}_cpu"] = round(sum(float(line["cpu_time"]) for line in new), 1)
+        of_jobs += float(str(row[f"{stage}_cpu"]))
+    row["planner_cpu"] = round(used.ru_utime + used.ru_stime - of_jobs, 1)
+    return row
+
+
+def told(folder: Path, stage: str) -> list[dict[str, str]]:
+    """What Snakemake's benchmarks tell of a stage's jobs so far."""
+    results = folder / "results"
+    files = [
+        results / "benchmarks" / stage / "whole.tsv",
+        results / "cohorts" / "whole" / "benchmarks" / f"{stage}.tsv",
+    ]
+    return [
+        line
+        for file in files
+        if file.exists()
+        for line in csv.DictReader(file.read_text(encoding="utf-8").splitlines(), delimiter="\t")
+    ]
+
+
+def high_water(pid: int) -> float:
+    """The most memory that a process had so far, in MB."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)
+
+
+def measured(place: Path, images: int) -> Iterator[dict[str, object]]:
+    folder, patients = place / str(images), images // SLICES
+    scans = folder / "scans"
+    grown = folder / "grown"
+    if not grown.exists():
+        make(scans, range(patients))
+        yield run(folder, "first", images)
+        more = max(1, patients // 1000)
+        make(scans, range(patients, patients + more))
+        changed = scans / "00000" / "0000001" / "000.dcm"
+        content = changed.read_bytes()
+        changed.write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
+        (scans / "00000" / "0000002" / "000.dcm").unlink()
+        grown.touch()
+    yield run(folder, "grown", images)
+    shutil.rmtree(scans)
+
+
+def main(place: Path, *counts: int) -> None:
+    known = []
+    if RECORD.exists():
+        known = list(csv.DictReader(RECORD.read_text(encoding="utf-8").splitlines()))
+    for images in counts:
+        for row in measured(place, images):
+            print(row, flush=True)
+            known = [one for one in known if (one["images"], one["run"]) != (str(images), row["run"])]
+            known.append({name: str(row[name]) for name in COLUMNS})
+            known.sort(key=lambda one: (int(one["images"]), one["run"]))
+            text = "\n".join(",".join(one[name] for name in COLUMNS) for one in known)
+            write_text(RECORD, f"{','.join(COLUMNS)}\n{text}\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve(), *map(int, sys.argv[2:]))
