@@ -6,6 +6,7 @@ C.11.1 modality LUT, C.8.2.1 CT image, C.7.6.16 functional groups of multi-frame
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import warnings
@@ -17,10 +18,12 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pydicom
+from pydicom.datadict import tag_for_keyword
 from pydicom.encaps import get_frame
 from pydicom.multival import MultiValue
 from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     ExplicitVRBigEndian,
@@ -32,7 +35,7 @@ from pydicom.uid import (
 from covidpipe.config import Limits
 from covidpipe.errors import BadInput
 from covidpipe.io import orientation
-from covidpipe.io.image import Facts
+from covidpipe.io.image import AIR, Facts
 from covidpipe.io.raster import check_size, grey
 
 # pydicom logs a traceback for every decoder that it tries in vain; the row's sentence says what came of it.
@@ -131,16 +134,34 @@ DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
 FIRST_FILM = date(1900, 1, 1)
 
 
+def _quiet(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Without pydicom's warnings, which are of the form of values; what matters of it is checked here."""
+
+    @functools.wraps(method)
+    def quiet(*given: Any, **named: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return method(*given, **named)
+
+    return quiet
+
+
+@functools.cache
+def _tag(keyword: str) -> BaseTag:
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, "the words asked for are DICOM's"
+    return Tag(tag)
+
+
 class Dicom:
     """An opened DICOM file, with or without preamble and meta header."""
 
+    @_quiet
     def __init__(self, path: Path, limits: Limits):
         self.limits = limits
         self._converted: dict[str, Any] = {}
         try:
-            with warnings.catch_warnings():  # of the values' form; what matters is checked here
-                warnings.simplefilter("ignore")
-                self.header = pydicom.dcmread(path, force=True)
+            self.header = pydicom.dcmread(path, force=True)
         # A damaged header raises whatever its bytes provoke: EOFError, ValueError, KeyError, NotImplementedError ...
         except Exception as error:
             raise BadInput(
@@ -163,10 +184,8 @@ class Dicom:
                 (self._at_top("PerFrameFunctionalGroupsSequence"), frame),
                 (self._at_top("SharedFunctionalGroupsSequence"), 0),
             ):
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    if groups and place < len(groups) and group in groups[place]:
-                        value = groups[place][group][0].get(keyword)
+                if groups and place < len(groups) and group in groups[place]:
+                    value = groups[place][group][0].get(keyword)
                 if value is not None:
                     return value
         # Values are converted when they are asked for, and raise whatever their bytes provoke: taken for absent.
@@ -177,9 +196,8 @@ class Dicom:
     def _at_top(self, keyword: str) -> Any:
         """A value of the whole file; it is converted once, as that takes a tenth of the time of reading a slice."""
         if keyword not in self._converted:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self._converted[keyword] = self.header.get(keyword) if keyword in self.header else None
+            tag = _tag(keyword)
+            self._converted[keyword] = self.header[tag].value if tag in self.header else None
         return self._converted[keyword]
 
     def _word(self, keyword: str) -> str:
@@ -220,6 +238,7 @@ class Dicom:
             return "ct"
         return "xr" if storage.startswith(XR_STORAGE) and storage[len(XR_STORAGE[0]) :][:1] in ("", ".") else None
 
+    @_quiet
     def check(self) -> None:
         stated = self._word("Modality").upper()
         if stated in NO_PICTURE or self._word("SOPClassUID") == DIRECTORY or "DirectoryRecordSequence" in self.header:
@@ -273,6 +292,7 @@ class Dicom:
             return None
         return normal / length * (1.0 if normal[2] >= 0 else -1.0)
 
+    @_quiet
     def facts(self, frame: int) -> Facts:
         normal = self._normal(frame)
         position = self._numbers("ImagePositionPatient", 3, frame, "PlanePositionSequence")
@@ -342,6 +362,7 @@ class Dicom:
         intercept = self._numbers("RescaleIntercept", 1, frame, "PixelValueTransformationSequence")
         return (slope[0], intercept[0]) if slope and intercept and slope[0] != 0 else None
 
+    @_quiet
     def array(self, frame: int, intensity: str | None) -> np.ndarray:
         lies = self._orientation(frame)
         values = self._values(frame, intensity)
@@ -359,7 +380,7 @@ class Dicom:
             # Dark is dense only on the screen: Hounsfield units mean the same whatever the display.
             values = self._top(stored, values) - values
         if padding is not None and padding.any() and not padding.all():
-            outside = np.int16(-1024) if self._in_hounsfield(frame, intensity) else values[~padding].min()
+            outside = np.int16(AIR) if self._in_hounsfield(frame, intensity) else values[~padding].min()
             values = np.where(padding, outside, values)  # unsigned values become signed ones, if they have to
         return _small(values)
 
@@ -371,9 +392,7 @@ class Dicom:
         if fast is not None:
             return fast
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return np.asarray(pixel_array(self.header, index=frame, decoding_plugin=self._decoder()))
+            return np.asarray(pixel_array(self.header, index=frame, decoding_plugin=self._decoder()))
         # Native decoders of unknown bytes: what they raise has no common type.
         except Exception as error:
             failed = error
@@ -466,11 +485,11 @@ class Dicom:
         slope, intercept = rescale
         if (slope, intercept) == (1.0, 0.0):
             return stored
-        whole = slope.is_integer() and intercept.is_integer() and stored.dtype.kind in "iu"
-        reach = (1 << 8 * stored.dtype.itemsize) * abs(int(slope)) + abs(int(intercept)) if whole else math.inf
-        if reach <= np.iinfo(np.int64).max:
-            values = stored.astype(np.int32 if reach <= np.iinfo(np.int32).max else np.int64)
-            return (values if slope == 1 else values * int(slope)) + int(intercept)
+        if slope.is_integer() and intercept.is_integer() and stored.dtype.kind in "iu":
+            ends = [int(end) * int(slope) + int(intercept) for end in (stored.min(), stored.max())]
+            for dtype in (np.int16, np.int32, np.int64):
+                if np.iinfo(dtype).min <= min(ends) and max(ends) <= np.iinfo(dtype).max:
+                    return _linear(stored, int(slope), int(intercept), dtype)
         with np.errstate(over="ignore"):  # what becomes infinite is refused with all that is no number
             return stored.astype(np.float64) * slope + intercept
 
@@ -506,11 +525,28 @@ def _other_modality(stated: str) -> str:
     return f"modality {stated}" if stated in OTHER_MODALITIES else "a modality that the standard does not know"
 
 
+def _linear(stored: np.ndarray, slope: int, intercept: int, dtype: type[np.signedinteger]) -> np.ndarray:
+    """``slope * stored + intercept`` in a type that holds the result; what lies between may run over, and comes back.
+
+    >>> _linear(np.array([65535, 40000], np.uint16), 1, -40000, np.int16)
+    array([25535,     0], dtype=int16)
+    """
+    full = 1 << 8 * np.dtype(dtype).itemsize
+    factor, term = (dtype((number + full // 2) % full - full // 2) for number in (slope, intercept))
+    values = stored.astype(dtype)
+    if factor != 1:
+        values *= factor
+    values += term
+    return values
+
+
 def _small(values: np.ndarray) -> np.ndarray:
     """The same numbers as uint8, int16 or float32: the smallest of them that holds all."""
-    if values.dtype.kind in "iu" and values.dtype != np.uint8:
+    if values.dtype in (np.uint8, np.int16):
+        return np.ascontiguousarray(values)
+    if values.dtype.kind in "iu":
         low, high = int(values.min()), int(values.max())
         fits = np.iinfo(np.int16).min <= low and high <= np.iinfo(np.int16).max
         return np.ascontiguousarray(values, dtype=np.int16 if fits else np.float32)
     with np.errstate(over="ignore"):  # what becomes infinite is refused
-        return np.ascontiguousarray(values, dtype=np.uint8 if values.dtype == np.uint8 else np.float32)
+        return np.ascontiguousarray(values, dtype=np.float32)

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+AIR = -1024  # Hounsfield units; below are only marks of "outside the field of view"
+
 
 @dataclass(frozen=True)
 class Image:

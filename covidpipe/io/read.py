@@ -16,7 +16,7 @@ import numpy as np
 from covidpipe.config import Limits
 from covidpipe.errors import BadInput
 from covidpipe.io.files import file_sha256
-from covidpipe.io.image import Facts, Image, Opened
+from covidpipe.io.image import AIR, Facts, Image, Opened
 from covidpipe.io.orientation import to_standard
 from covidpipe.sealed import place
 
@@ -189,9 +189,8 @@ def settle(array: np.ndarray, facts: Facts, modality: str | None = None, intensi
         # A slice of a volume in Hounsfield units may show air alone.
         whole = facts.modality_confidence is not None and intensity is None
         intensity = "hounsfield" if whole else _ct_intensity(array, low, high, intensity or facts.intensity)
-        if intensity == "hounsfield":
-            # Below air there are only marks of "outside the field of view": they become air.
-            array = np.maximum(array, np.asarray(-1024, array.dtype))
+        if intensity == "hounsfield" and low < AIR:
+            array = np.maximum(array, np.asarray(AIR, array.dtype))
     return Settled(Image(array, facts.spacing_mm, modality, intensity), source, confidence, warnings)
 
 
