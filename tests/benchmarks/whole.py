@@ -2,9 +2,10 @@
 
 ``python -m tests.benchmarks.whole FOLDER 1000 10000 100000 1000000``
 
-Each cohort is made of copies of one synthetic patient's slices of 64 x 64 pixels, as DICOM files that differ in
-patient, study, series and instance: a shard computes each slice once, so what is measured is everything that is done
-for an image but networks. A method with all three networks that come along is run on a grid of 64 x 64.
+Each cohort is made of copies of one synthetic patient's 50 slices of 64 x 64 pixels: every tenth as DICOM files that
+differ in patient, study, series and instance, the others as NIfTI volumes. A shard computes slices of the same pixels
+once, so what is measured is everything that is done for an image but networks. A method with all three networks that
+come along is run on a grid of 64 x 64.
 
 After the first run a thousandth of the patients is added, one file changes and one goes, and the same command is run
 again. FOLDER keeps everything: given again, runs that were broken off go on, and their figures are then not whole,
@@ -15,6 +16,8 @@ them.
 from __future__ import annotations
 
 import csv
+import functools
+import gzip
 import os
 import shutil
 import subprocess
@@ -24,16 +27,19 @@ from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pyarrow.parquet as pq
 import pydicom
 import yaml
 
 from covidpipe.io.files import write_text
-from covidpipe.phantoms import phantom_volume
+from covidpipe.phantoms import Phantom, phantom_volume
 from covidpipe.stages.phantoms import _Patient, ct_dicom
 from tests.tree import ROOT
 
 SLICES = 50  # of a patient
+DICOM_EACH = 10  # patients, of whom one is a series of DICOM files
 SIZE = 64  # rows and columns of a slice
 GRID = 64
 SHARD = 4096  # what costs little an image is worth large shards
@@ -46,13 +52,18 @@ COLUMNS = (
 STAGES = ("ingest", "predict", "quantify", "collect")
 
 
+@functools.cache
+def phantom() -> Phantom:
+    return phantom_volume(7, size=SIZE, slices=SLICES, infected=True)
+
+
+@functools.cache
 def slices() -> list[tuple[bytes, list[bytes]]]:
     """Files of one patient, and the identifiers in each that another patient's are to replace."""
     patient = _Patient(Path(), 0, 0, True, SIZE, SLICES)
-    phantom = phantom_volume(7, size=SIZE, slices=SLICES, infected=True)
     found = []
     for index in range(SLICES):
-        dataset = ct_dicom(patient, phantom, index)
+        dataset = ct_dicom(patient, phantom(), index)
         dataset.PatientID = "PATIENT-0000000"
         uids = [dataset[f"{what}UID"].value for what in ("SOPInstance", "StudyInstance", "SeriesInstance")]
         buffer = BytesIO()
@@ -61,23 +72,47 @@ def slices() -> list[tuple[bytes, list[bytes]]]:
     return found
 
 
+def series(place: Path, number: int) -> None:
+    """A patient as DICOM files, one a slice."""
+    place.mkdir(parents=True, exist_ok=True)
+    for index, (content, uids) in enumerate(slices()):
+        told = content.replace(b"PATIENT-0000000", b"PATIENT-%07d" % number)
+        for uid in uids:
+            told = told.replace(uid, uid[:-7] + b"%07d" % number)
+        write(place / f"{index:03d}.dcm", told)
+
+
+@functools.cache
+def voxels() -> tuple[nibabel.Nifti1Image, bytes]:
+    """One patient as a volume, columns from right to left and rows from front to back, and its voxels compressed."""
+    between, row_mm, column_mm = phantom().spacing_mm
+    array = phantom().hu.astype(np.int16).transpose(2, 1, 0)
+    volume = nibabel.Nifti1Image(array, np.diag([-column_mm, -row_mm, between, 1]))
+    return volume, gzip.compress(volume.to_bytes()[352:], mtime=0)
+
+
+def volume(file: Path, number: int) -> None:
+    """A patient as a NIfTI volume: a file whose head alone is another patient's."""
+    one, compressed = voxels()
+    head = bytearray(one.to_bytes()[:352])
+    head[148:163] = b"PATIENT-%07d" % number  # `descrip`
+    write(file, gzip.compress(bytes(head), mtime=0) + compressed)
+
+
+def write(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    os.utime(file, (1.6e9, 1.6e9))
+
+
 def make(folder: Path, patients: Iterable[int]) -> None:
-    """Patients' files, a folder each, in folders of a thousand patients; what is there stays."""
-    templates = slices()
+    """Patients' files, in folders of a thousand patients; made again, they are the same."""
     for number in patients:
         place = folder / f"{number // 1000:05d}" / f"{number:07d}"
-        if place.is_dir():
-            continue
-        partial = place.with_suffix(".partial")
-        partial.mkdir(parents=True, exist_ok=True)
-        for index, (content, uids) in enumerate(templates):
-            told = content.replace(b"PATIENT-0000000", b"PATIENT-%07d" % number)
-            for uid in uids:
-                told = told.replace(uid, uid[:-7] + b"%07d" % number)
-            file = partial / f"{index:03d}.dcm"
-            file.write_bytes(told)
-            os.utime(file, (1.6e9, 1.6e9))
-        partial.rename(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if number % DICOM_EACH == 0:
+            series(place, number)
+        else:
+            volume(place.with_suffix(".nii.gz"), number)
 
 
 def study(folder: Path) -> Path:
@@ -167,12 +202,11 @@ def measured(place: Path, images: int) -> Iterator[dict[str, object]]:
     if not grown.exists():
         make(scans, range(patients))
         yield run(folder, "first", images)
-        more = max(1, patients // 1000)
-        make(scans, range(patients, patients + more))
-        changed = scans / "00000" / "0000001" / "000.dcm"
+        make(scans, range(patients, patients + max(1, patients // 1000)))
+        changed = scans / "00000" / "0000000" / "000.dcm"
         content = changed.read_bytes()
         changed.write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
-        (scans / "00000" / "0000002" / "000.dcm").unlink()
+        (scans / "00000" / "0000001.nii.gz").unlink()
         grown.touch()
     yield run(folder, "grown", images)
     shutil.rmtree(scans)
