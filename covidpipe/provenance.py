@@ -228,8 +228,13 @@ def device_name() -> str:
 
 def id_key_file() -> Path:
     """Where the key for identifiers is, or will be."""
-    config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return Path(os.environ.get("COVIDPIPE_ID_KEY") or config_home / "covidpipe" / "id.key")
+    return _id_key_file(*map(os.environ.get, ("COVIDPIPE_ID_KEY", "XDG_CONFIG_HOME", "HOME")))
+
+
+@functools.lru_cache(maxsize=4)  # asked for with every sealed path
+def _id_key_file(named: str | None, config_home: str | None, home: str | None) -> Path:
+    folder = Path(config_home) if config_home else Path(home or Path.home()) / ".config"
+    return Path(named) if named else folder / "covidpipe" / "id.key"
 
 
 def id_key() -> bytes:

@@ -90,7 +90,11 @@ def _key() -> bytes:
     from covidpipe.provenance import id_key, id_key_file  # Arrow comes along: too slow for every reading of a config
 
     file = id_key_file()
-    return _read_once(file, file.stat().st_mtime_ns) if file.exists() else id_key()
+    try:
+        modified = file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return id_key()
+    return _read_once(file, modified)
 
 
 @functools.lru_cache(maxsize=4)
