@@ -516,7 +516,11 @@ class Config(Section):
     paper: Paper = Field(default_factory=Paper)
     limits: Limits = Field(default_factory=Limits)
     folds: int = Field(5, ge=2, description="folds of every split")
-    shard_images: int = Field(512, ge=1, description="images of one shard, and so of one cluster job")
+    shard_images: int = Field(
+        512,
+        ge=1,
+        description="images of one shard, and so of one cluster job; fewer if they have more than 2048 x 2048 pixels",
+    )
     file_rows: int = Field(
         5_000_000,
         ge=1,

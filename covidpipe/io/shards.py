@@ -22,14 +22,18 @@ from covidpipe.workflow import shards_of, shards_table
 log = logging.getLogger(__name__)
 
 PIECE = 2**14  # rows that are text at a time
+# Networks take as long for an image of any size, all else grows with its pixels: of so many, an image takes about four
+# times as long as a CT slice (docs/cluster.md), and larger ones count as several.
+LARGE = 2048 * 2048
 
 
-def assign(rows: pa.Array, before: pa.Table, most: int) -> np.ndarray:
+def assign(rows: pa.Array, before: pa.Table, most: int, costs: np.ndarray | None = None) -> np.ndarray:
     """Numbers of the shards that rows belong to: that of an earlier cut for a row that was there, else a new one.
 
     No shard ever gains a row, so what was computed of it stands, and work is in proportion to the rows that came or
     changed. So that shards do not become many and small, new rows take those of small ones along: the smallest first,
     as long as they at most double what is cut anew. Over all runs a row is then taken along a few times at most.
+    Where rows have costs, all of this is said of these.
 
     Parameters
     ----------
@@ -38,7 +42,9 @@ def assign(rows: pa.Array, before: pa.Table, most: int) -> np.ndarray:
     before : Table
         Columns ``row`` and ``shard`` of the earlier cut, or nothing.
     most : int
-        Rows of a shard. Larger ones of the earlier cut are cut anew.
+        Rows of a shard, or what they cost together. Larger ones of the earlier cut are cut anew.
+    costs : ndarray of int, shape (rows,), optional
+        At most `most`; by default each row costs 1.
 
     Returns
     -------
@@ -50,15 +56,18 @@ def assign(rows: pa.Array, before: pa.Table, most: int) -> np.ndarray:
     >>> assign(pa.array(["a", "b", "c", "d", "e"]), none, 2)
     array([0, 0, 1, 1, 2], dtype=int32)
     >>> cut = pa.table({"row": ["a", "b", "c", "d"], "shard": pa.array([0, 0, 1, 1], pa.int32())})
-    >>> assign(pa.array(["a", "new", "b", "d"]), cut, 2)  # c is gone; d stays where it was
-    array([0, 2, 0, 1], dtype=int32)
+    >>> assign(pa.array(["a", "new", "b", "d"]), cut, 2)  # c is gone, and d, left alone, goes along with what is new
+    array([0, 2, 0, 2], dtype=int32)
+    >>> assign(pa.array(["a", "b", "c", "d", "e"]), none, 4, np.array([1, 2, 4, 1, 1]))
+    array([0, 0, 1, 2, 2], dtype=int32)
     """
+    costs = np.ones(len(rows), int) if costs is None else costs
     place = pc.index_in(rows, before["row"].combine_chunks()).fill_null(-1).to_numpy(zero_copy_only=False)
     old = np.append(before["shard"].to_numpy(), -1).astype(np.int32)
     shard = old[place]
-    sizes = np.bincount(shard[shard >= 0])
+    sizes = np.bincount(shard[shard >= 0], costs[shard >= 0]).astype(int)  # exact: below 2**53
     shard[np.isin(shard, np.flatnonzero(sizes > most))] = -1
-    new = int(np.count_nonzero(shard < 0))
+    new = int(costs[shard < 0].sum())
     if new:
         small = np.flatnonzero((sizes > 0) & (2 * sizes <= most))
         for number in small[np.argsort(sizes[small], kind="stable")]:
@@ -66,8 +75,25 @@ def assign(rows: pa.Array, before: pa.Table, most: int) -> np.ndarray:
                 break
             shard[shard == number] = -1
             new += int(sizes[number])
-        shard[shard < 0] = old.max() + 1 + np.arange(new) // most
+        shard[shard < 0] = old.max() + 1 + _in_turn(costs[shard < 0], most)
     return shard
+
+
+def _in_turn(costs: np.ndarray, most: int) -> np.ndarray:
+    """Numbers from 0 for rows one after the other, a new one whenever the next would cost too much."""
+    number, held, found = 0, 0, []
+    for cost in costs.tolist():
+        held += cost
+        if held > most:
+            number, held = number + 1, cost
+        found.append(number)
+    return np.array(found, np.int32)
+
+
+def _costs(images: pa.Table, most: int) -> np.ndarray:
+    """What each image costs, in pixels; `most` is that of a shard."""
+    rows, columns = (images[name].fill_null(0).to_numpy() for name in ("rows", "columns"))
+    return np.clip(rows.astype(np.int64) * columns, LARGE, most)
 
 
 def members(number: np.ndarray) -> dict[int, np.ndarray]:
@@ -106,7 +132,7 @@ def cut(images: pa.Table, path: Path, most: int, again: pa.Array | None = None) 
     path : Path
         ``shards.parquet`` beside the image table.
     most : int
-        Images of a shard.
+        Images of a shard; of more than `LARGE` pixels fewer, so that all of them have as many as so many of that size.
     again : Array of str, optional
         Images that are to be computed once more, though their rows are as they were.
     """
@@ -120,7 +146,7 @@ def cut(images: pa.Table, path: Path, most: int, again: pa.Array | None = None) 
     if again is not None:  # their shards keep their numbers, which are never given twice
         moved = pc.if_else(pc.is_in(before["image_id"], value_set=again), "", before["row"])
         before = before.set_column(before.column_names.index("row"), "row", moved)
-    number = assign(rows, before, most)
+    number = assign(rows, before, most * LARGE, _costs(images, most * LARGE))
     made = dict(zip(before["shard"].to_pylist(), before["made"].to_pylist(), strict=True))
     for new, mine in members(number).items():
         if new not in made:

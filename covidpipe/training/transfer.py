@@ -84,7 +84,7 @@ def images_seen(own: Mapping[str, str], parent: Mapping[str, str]) -> dict[str, 
     Examples
     --------
     >>> images_seen({"a": "test", "b": "train"}, {"a": "train", "b": "test", "c": "validation", "d": "test"})
-    {'a': 'train', 'b': 'train', 'c': 'validation'}
+    {'a': 'train', 'c': 'validation', 'b': 'train'}
     """
     seen = {sha: part for sha, part in parent.items() if part != "test"}
     return {**seen, **{sha: min(part, seen.get(sha, part), key=PARTS.index) for sha, part in own.items()}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -78,6 +79,37 @@ def test_larger_shards_than_may_be_are_cut_anew_and_smaller_ones_stay():
     assert [len(rows) for rows in members(whole).values()] == [8, 8, 4]
     assert after(rows_of(range(20)), whole, 50) == whole
     assert sorted(len(rows) for rows in members(after(rows_of(range(20)), whole, 5)).values()) == [1, 4, 5, 5, 5]
+
+
+@given(
+    generations=st.lists(st.dictionaries(st.integers(0, 60), st.integers(1, 7)), min_size=1, max_size=8),
+    most=st.integers(7, 12),
+)
+@settings(max_examples=100, deadline=None)
+def test_rows_of_different_cost_are_cut_by_what_they_cost(generations, most):
+    """A row of another cost is another row: its digest tells."""
+    known = NOTHING
+    for generation in generations:
+        cost = {f"{number:04d}{each}": each for number, each in sorted(generation.items())}
+        number = assign(pa.array(cost, pa.string()), known, most, np.array(list(cost.values()), int))
+        now = pa.table({"row": pa.array(cost, pa.string()), "shard": pa.array(number, pa.int32())})
+        old, new = members(known), members(now)
+        assert all(sum(cost[row] for row in rows) <= most for rows in new.values())
+        for shard, rows in new.items():
+            assert shard > max(old, default=-1) or rows <= old[shard]
+        computed = [rows for shard, rows in sorted(new.items()) if shard not in old]
+        for some, following in pairwise(computed):
+            assert sum(cost[row] for row in some) + cost[min(following)] > most
+        came = sum(each for row, each in cost.items() if row not in set(known["row"].to_pylist()))
+        assert sum(cost[row] for rows in computed for row in rows) <= 2 * (came + most)
+        known = now
+
+
+def test_films_of_many_pixels_are_in_shards_of_fewer(tmp_path):
+    sides = [512, 512, 2048, 2048, 4096, 4096, 1024, 20_000, None]
+    images = pa.concat_tables([images_of([n], rows=side, columns=side) for n, side in enumerate(sides)])
+    assert write(tmp_path, images, 5)["shard"].to_pylist() == [0, 0, 0, 0, 1, 2, 2, 3, 4]
+    assert write(tmp_path, images, 5)["shard"].to_pylist() == [0, 0, 0, 0, 1, 2, 2, 3, 4]
 
 
 def images_of(numbers, **more) -> pa.Table:
