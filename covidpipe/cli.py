@@ -140,9 +140,9 @@ def _user_commands(commands: Any) -> None:
     )
     command.add_argument(
         "--segment",
-        choices=("positives", "all"),
-        default="positives",
-        help="khan2020: segment the images screened positive, or all (default: positives)",
+        choices=("all", "positives"),
+        default="all",
+        help="khan2020: segment all images, or only those screened positive, as published (default: all)",
     )
     command.add_argument(
         "--covariates",

@@ -490,8 +490,8 @@ class Config(Section):
     phantoms: dict[str, Phantoms] = Field(default_factory=dict, description="synthetic patients to make, by name")
     cohorts: dict[str, Cohort] = Field(default_factory=dict, description="images to be quantified, by name")
     methods: list[str] = Field(["khan2020", "alom2020"], description="how images are quantified")
-    segment: Literal["positives", "all"] = Field(
-        "positives", description="khan2020: segment the images screened positive, or all"
+    segment: Literal["all", "positives"] = Field(
+        "all", description="khan2020: segment all images, or only those screened positive, as published"
     )
     engine: Literal["auto", "keras", "openvino", "openvino_bf16"] = Field(
         "auto",

@@ -194,7 +194,7 @@ def screen(
 
 
 def khan2020(batch: Mapping[Grid, np.ndarray], lungs: np.ndarray, networks: Networks, config: Config) -> list[Finding]:
-    """CoV-CTNet screens, CoV-RASeg segments what was screened positive (or everything, with ``segment: all``)."""
+    """CoV-CTNet screens, CoV-RASeg segments everything, or what was screened positive (``segment: positives``)."""
     classifier, segmenter = networks["classify"], networks["segment_infection"]
     probability, positive = screen(batch, lungs, classifier)
     segmented = positive | (config.segment == "all")

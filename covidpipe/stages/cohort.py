@@ -41,7 +41,7 @@ def run(
     methods: list[str] | None = None,
     modality: str | None = None,
     intensity: str | None = None,
-    segment: str = "positives",
+    segment: str = "all",
     covariates: Path | None = None,
     cores: int | None = None,
     name: str | None = None,
@@ -59,7 +59,7 @@ def run(
     modality, intensity : str, optional
         What all images are; default: decided per file.
     segment : str
-        ``positives`` or ``all``: what khan2020 segments.
+        What khan2020 segments: ``all``, or those screened ``positives``, as published.
     covariates : Path, optional
         CSV that the summary is cut by (`covidpipe.io.covariates`).
     cores : int, optional

@@ -184,17 +184,17 @@ def page(ratios: pd.DataFrame) -> str:
 
 
 def cohorts(record: pd.DataFrame) -> Iterator[str]:
-    """What whole cohorts took, and their memory; nothing of runs that were broken off."""
-    record = record[record["once"]]
+    """What whole cohorts took, and their memory."""
     times, memory = [], []
     for name, rows in record.groupby("run"):
         before = (0, 0.0)
         for row in rows.sort_values("images").itertuples():
             more = (row.cpu_seconds - before[1]) / (row.images - before[0]) * 1000
             each = 1000 * row.cpu_seconds / row.images
+            clock = f"{row.seconds:.0f}" if row.once else "broken off once"
             told = f"{each:.2f} | {more:.2f}" if name == "first" else " | "
             what = f"| {row.images:,} | {RUNS[name]} |"
-            times.append(f"{what} {row.cpu_seconds:.0f} | {told} | {row.seconds:.0f} | {row.files:,} | {row.jobs} |")
+            times.append(f"{what} {row.cpu_seconds:.0f} | {told} | {clock} | {row.files:,} | {row.jobs} |")
             stages = " | ".join(f"{getattr(row, f'{stage}_mb'):.0f}" for stage in ("planner", *whole.STAGES))
             memory.append(f"{what} {stages} |")
             before = row.images, row.cpu_seconds

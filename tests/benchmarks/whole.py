@@ -8,8 +8,8 @@ once, so what is measured is everything that is done for an image but networks. 
 come along is run on a grid of 64 x 64.
 
 After the first run a thousandth of the patients is added, one file changes and one goes, and the same command is run
-again. FOLDER keeps everything: given again, runs that were broken off go on, and their figures are then not whole,
-which the table tells. Times are of processor, all processes together: what others do on the machine counts less in
+again. FOLDER keeps everything: given again, runs that were broken off go on; what Snakemake itself took before is then
+missing from their figures, and `once` says so. Times are of processor, all processes together: what others do on the machine counts less in
 them.
 """
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 import csv
 import functools
 import gzip
+import json
 import os
 import shutil
 import subprocess
@@ -130,10 +131,13 @@ def study(folder: Path) -> Path:
 def run(folder: Path, what: str, images: int) -> dict[str, object]:
     """One run of Snakemake, and what it took."""
     results = folder / "results"
-    once = not (results / ".begun").exists()
-    results.mkdir(parents=True, exist_ok=True)
-    (results / ".begun").touch()
-    lines = {stage: len(told(folder, stage)) for stage in STAGES}
+    begun = results / ".begun"  # how many jobs of each stage earlier runs had
+    once = not begun.exists()
+    if once:
+        results.mkdir(parents=True, exist_ok=True)
+        begun.write_text(json.dumps({stage: len(told(folder, stage)) for stage in STAGES[1:3]}), encoding="ascii")
+    first = json.loads(begun.read_text(encoding="ascii"))
+    before = 0.0 if once else sum(cpu(told(folder, stage)[first.get(stage, 0) :]) for stage in STAGES)
     command = [
         *(sys.executable, "-m", "snakemake", "cohort", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"),
         *("--configfile", str(study(folder)), "--rerun-incomplete", "--directory", str(folder)),
@@ -147,37 +151,37 @@ def run(folder: Path, what: str, images: int) -> dict[str, object]:
             planner = max(planner, high_water(process.pid))
             time.sleep(1)
     _, status, used = ended
-    seconds = time.monotonic() - began
+    seconds, own = time.monotonic() - began, used.ru_utime + used.ru_stime
     if status:
         raise SystemExit(f"Snakemake stopped; its log: {folder / 'snakemake.log'}")
-    (results / ".begun").unlink()
+    begun.unlink()
     if refused := pq.read_metadata(results / "cohorts" / "whole" / "rejected.parquet").num_rows:
         raise SystemExit(f"{refused} images were rejected, wanted none: {results}")
     row: dict[str, object] = {
         "images": images, "run": what, "once": once, "seconds": round(seconds, 1),
-        "cpu_seconds": round(used.ru_utime + used.ru_stime, 1), "planner_mb": round(planner),
+        "cpu_seconds": round(own + before, 1), "planner_mb": round(planner),
         "files": sum(len(files) for _, _, files in os.walk(results)),
         "rows": pq.read_metadata(results / "cohorts" / "whole" / "infection.parquet").num_rows, "jobs": 0,
     }  # fmt: skip
-    of_jobs = 0.0
-    for stage in STAGES:
-        new = told(folder, stage)
-        new = new if stage in ("ingest", "collect") else new[lines[stage] :]
-        row["jobs"] = int(str(row["jobs"])) + len(new)
-        row[f"{stage}_mb"] = round(max((float(line["max_rss"]) for line in new), default=0))
-        row[f"{stage}_cpu"] = round(sum(float(line["cpu_time"]) for line in new), 1)
-        of_jobs += float(str(row[f"{stage}_cpu"]))
-    row["planner_cpu"] = round(used.ru_utime + used.ru_stime - of_jobs, 1)
+    jobs = {stage: told(folder, stage)[first.get(stage, 0) :] for stage in STAGES}
+    row["jobs"] = sum(map(len, jobs.values()))
+    row |= {
+        f"{stage}_mb": round(max((float(job["max_rss"]) for job in some), default=0)) for stage, some in jobs.items()
+    }
+    row |= {f"{stage}_cpu": round(cpu(some), 1) for stage, some in jobs.items()}
+    row["planner_cpu"] = round(own + before - sum(map(cpu, jobs.values())), 1)
     return row
 
 
+def cpu(jobs: Iterable[dict[str, str]]) -> float:
+    return sum(float(job["cpu_time"]) for job in jobs)
+
+
 def told(folder: Path, stage: str) -> list[dict[str, str]]:
-    """What Snakemake's benchmarks tell of a stage's jobs so far."""
-    results = folder / "results"
-    files = [
-        results / "benchmarks" / stage / "whole.tsv",
-        results / "cohorts" / "whole" / "benchmarks" / f"{stage}.tsv",
-    ]
+    """What Snakemake's benchmarks tell of a stage's jobs so far: all shards', but of the last ingest alone."""
+    own = folder / "results" / "cohorts" / "whole" / "benchmarks"
+    files = [folder / "results" / "benchmarks" / stage / "whole.tsv", own / f"{stage}.tsv"]
+    files += sorted((own / stage).glob("*.tsv"))  # until `collect` puts them together
     return [
         line
         for file in files

@@ -184,7 +184,7 @@ def test_a_study_without_a_cohort_says_so(tmp_path, capsys):
 
 
 def options(**changes):
-    return {"methods": None, "modality": None, "intensity": None, "segment": "positives"} | changes
+    return {"methods": None, "modality": None, "intensity": None, "segment": "all"} | changes
 
 
 def test_a_cohorts_config_is_the_same_from_anywhere(tmp_path, monkeypatch):

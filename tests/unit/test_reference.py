@@ -43,7 +43,7 @@ def test_a_reference_holds_for_its_networks_and_settings_only():
     assert not healthy.fits(found | {"lung_model_id": "l@2"}, settings)
     assert not healthy.fits(found | {"infection_model_id": "i@1"}, settings)
     assert not healthy.fits(dict.fromkeys(found), settings)
-    assert not healthy.fits(found, deciding_settings(Config(segment="all"), "khan2020"))
+    assert not healthy.fits(found, deciding_settings(Config(segment="positives"), "khan2020"))
     assert healthy.fits(found, deciding_settings(Config(threshold={"offset": 3}), "khan2020"))
     assert deciding_settings(config, "alom2020") != deciding_settings(Config(threshold={"offset": 3}), "alom2020")
 

@@ -126,6 +126,7 @@ def config(folder: Path, **settings: Any) -> Config:
         "engine": "keras",  # networks of one layer: to derive OpenVINO's form takes longer than to use them
         "cohorts": {"c": {"path": str(folder / "files")}},
         "harmonize": {"source_size": SIZE},
+        "segment": "positives",
         "models": {
             "ct": {
                 "classify": "shipped:ct_screening",
