@@ -9,8 +9,8 @@ come along is run on a grid of 64 x 64.
 
 After the first run a thousandth of the patients is added, one file changes and one goes, and the same command is run
 again. FOLDER keeps everything: given again, runs that were broken off go on; what Snakemake itself took before is then
-missing from their figures, and `once` says so. Times are of processor, all processes together: what others do on the machine counts less in
-them.
+missing from their figures, and `once` says so. Times are of processor, all processes together: what others do on the
+machine counts less in them.
 """
 
 from __future__ import annotations
