@@ -81,7 +81,7 @@ def test_what_is_looked_at_is_what_the_methods_find():
 
 
 def test_several_images_are_looked_at_together_and_only_those_that_were_asked_have_a_probability():
-    settings = config.Config(harmonize={"source_size": 96})
+    settings = config.Config(harmonize={"source_size": 96}, segment="positives")
     images = [Image(chest(px)[0], None, "ct", "windowed_8bit") for px in (0, 360, 0, 180, 400)]
     seen = look(images, ["khan2020"], NETWORKS, settings)
     positive = [one.findings["khan2020"].covid_positive for one in seen]
