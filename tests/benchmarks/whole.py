@@ -101,12 +101,14 @@ def volume(file: Path, number: int) -> None:
 
 
 def write(file: Path, content: bytes) -> None:
+    if file.exists():
+        return
     file.write_bytes(content)
     os.utime(file, (1.6e9, 1.6e9))
 
 
 def make(folder: Path, patients: Iterable[int]) -> None:
-    """Patients' files, in folders of a thousand patients; made again, they are the same."""
+    """Patients' files, in folders of a thousand patients; what is there is left as it is, or it would be read again."""
     for number in patients:
         place = folder / f"{number // 1000:05d}" / f"{number:07d}"
         place.parent.mkdir(parents=True, exist_ok=True)
