@@ -6,11 +6,12 @@ C.11.1 modality LUT, C.8.2.1 CT image, C.7.6.16 functional groups of multi-frame
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -134,16 +135,12 @@ DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
 FIRST_FILM = date(1900, 1, 1)
 
 
-def _quiet(method: Callable[..., Any]) -> Callable[..., Any]:
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
     """Without pydicom's warnings, which are of the form of values; what matters of it is checked here."""
-
-    @functools.wraps(method)
-    def quiet(*given: Any, **named: Any) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return method(*given, **named)
-
-    return quiet
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @functools.cache
@@ -156,7 +153,7 @@ def _tag(keyword: str) -> BaseTag:
 class Dicom:
     """An opened DICOM file, with or without preamble and meta header."""
 
-    @_quiet
+    @_quiet()
     def __init__(self, path: Path, limits: Limits):
         self.limits = limits
         self._converted: dict[str, Any] = {}
@@ -238,7 +235,7 @@ class Dicom:
             return "ct"
         return "xr" if storage.startswith(XR_STORAGE) and storage[len(XR_STORAGE[0]) :][:1] in ("", ".") else None
 
-    @_quiet
+    @_quiet()
     def check(self) -> None:
         stated = self._word("Modality").upper()
         if stated in NO_PICTURE or self._word("SOPClassUID") == DIRECTORY or "DirectoryRecordSequence" in self.header:
@@ -292,7 +289,7 @@ class Dicom:
             return None
         return normal / length * (1.0 if normal[2] >= 0 else -1.0)
 
-    @_quiet
+    @_quiet()
     def facts(self, frame: int) -> Facts:
         normal = self._normal(frame)
         position = self._numbers("ImagePositionPatient", 3, frame, "PlanePositionSequence")
@@ -362,7 +359,7 @@ class Dicom:
         intercept = self._numbers("RescaleIntercept", 1, frame, "PixelValueTransformationSequence")
         return (slope[0], intercept[0]) if slope and intercept and slope[0] != 0 else None
 
-    @_quiet
+    @_quiet()
     def array(self, frame: int, intensity: str | None) -> np.ndarray:
         lies = self._orientation(frame)
         values = self._values(frame, intensity)

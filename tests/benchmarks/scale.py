@@ -43,7 +43,8 @@ alone = functools.partial(paired, clock=time.process_time, n=3)
 
 
 def row(number: int) -> ingest.Row:
-    return ingest._Kept([told(number)[name] for name in ingest.ENTRIES])
+    found = told(number)
+    return ingest._Kept([found[name] for name in ingest.ENTRIES])
 
 
 def told(number: int) -> dict[str, Any]:

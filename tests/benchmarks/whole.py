@@ -15,7 +15,6 @@ machine counts less in them.
 
 from __future__ import annotations
 
-import csv
 import functools
 import gzip
 import json
@@ -27,9 +26,11 @@ import time
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pydicom
 import yaml
@@ -37,6 +38,7 @@ import yaml
 from covidpipe.io.files import write_text
 from covidpipe.phantoms import Phantom, phantom_volume
 from covidpipe.stages.phantoms import _Patient, ct_dicom
+from tests.memory import high_water
 from tests.tree import ROOT
 
 SLICES = 50  # of a patient
@@ -45,12 +47,8 @@ SIZE = 64  # rows and columns of a slice
 GRID = 64
 SHARD = 4096  # what costs little an image is worth large shards
 RECORD = ROOT / "tests" / "benchmarks" / "whole.csv"
-COLUMNS = (
-    *("images", "run", "once", "seconds", "cpu_seconds", "jobs", "files", "rows"),
-    *("planner_mb", "ingest_mb", "predict_mb", "quantify_mb", "collect_mb"),
-    *("planner_cpu", "ingest_cpu", "predict_cpu", "quantify_cpu", "collect_cpu"),
-)
 STAGES = ("ingest", "predict", "quantify", "collect")
+OF_SHARDS = ("predict", "quantify")
 
 
 @functools.cache
@@ -101,14 +99,12 @@ def volume(file: Path, number: int) -> None:
 
 
 def write(file: Path, content: bytes) -> None:
-    if file.exists():
-        return
     file.write_bytes(content)
     os.utime(file, (1.6e9, 1.6e9))
 
 
 def make(folder: Path, patients: Iterable[int]) -> None:
-    """Patients' files, in folders of a thousand patients; what is there is left as it is, or it would be read again."""
+    """Patients' files, in folders of a thousand patients."""
     for number in patients:
         place = folder / f"{number // 1000:05d}" / f"{number:07d}"
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -130,83 +126,69 @@ def study(folder: Path) -> Path:
     return folder / "study.yaml"
 
 
-def run(folder: Path, what: str, images: int) -> dict[str, object]:
+def run(folder: Path, what: str, images: int) -> dict[str, Any]:
     """One run of Snakemake, and what it took."""
-    results = folder / "results"
-    begun = results / ".begun"  # how many jobs of each stage earlier runs had
+    results, begun = folder / "results", folder / "begun"
     once = not begun.exists()
-    if once:
-        results.mkdir(parents=True, exist_ok=True)
-        begun.write_text(json.dumps({stage: len(told(folder, stage)) for stage in STAGES[1:3]}), encoding="ascii")
+    if once:  # how many jobs earlier runs had
+        begun.write_text(json.dumps({stage: len(benchmarks(folder, stage)) for stage in OF_SHARDS}), encoding="ascii")
     first = json.loads(begun.read_text(encoding="ascii"))
-    before = 0.0 if once else sum(cpu(told(folder, stage)[first.get(stage, 0) :]) for stage in STAGES)
+
+    def jobs() -> dict[str, pd.DataFrame]:
+        return {stage: benchmarks(folder, stage)[first.get(stage, 0) :] for stage in STAGES}
+
+    before = 0.0 if once else sum(some["cpu_time"].sum() for some in jobs().values())
     command = [
         *(sys.executable, "-m", "snakemake", "cohort", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"),
         *("--configfile", str(study(folder)), "--rerun-incomplete", "--directory", str(folder)),
         *("--set-threads", "predict=1", "ingest=2"),
     ]
-    began = time.monotonic()
+    began, most = time.monotonic(), 0
     with (folder / "snakemake.log").open("a", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(ROOT)})
-        planner = 0.0
         while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
-            planner = max(planner, high_water(process.pid))
+            most = max(most, high_water(process.pid))
             time.sleep(1)
     _, status, used = ended
-    seconds, own = time.monotonic() - began, used.ru_utime + used.ru_stime
+    seconds = time.monotonic() - began
     if status:
         raise SystemExit(f"Snakemake stopped; its log: {folder / 'snakemake.log'}")
     begun.unlink()
-    if refused := pq.read_metadata(results / "cohorts" / "whole" / "rejected.parquet").num_rows:
+    out = results / "cohorts" / "whole"
+    if refused := pq.read_metadata(out / "rejected.parquet").num_rows:
         raise SystemExit(f"{refused} images were rejected, wanted none: {results}")
-    row: dict[str, object] = {
-        "images": images, "run": what, "once": once, "seconds": round(seconds, 1),
-        "cpu_seconds": round(own + before, 1), "planner_mb": round(planner),
+    took = jobs()
+    return {
+        "images": images,
+        "run": what,
+        "once": once,
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(used.ru_utime + used.ru_stime + before, 1),
+        "jobs": sum(map(len, took.values())),
         "files": sum(len(files) for _, _, files in os.walk(results)),
-        "rows": pq.read_metadata(results / "cohorts" / "whole" / "infection.parquet").num_rows, "jobs": 0,
-    }  # fmt: skip
-    jobs = {stage: told(folder, stage)[first.get(stage, 0) :] for stage in STAGES}
-    row["jobs"] = sum(map(len, jobs.values()))
-    row |= {
-        f"{stage}_mb": round(max((float(job["max_rss"]) for job in some), default=0)) for stage, some in jobs.items()
+        "rows": pq.read_metadata(out / "infection.parquet").num_rows,
+        "planner_mb": most >> 20,
+        **{f"{stage}_mb": round(some["max_rss"].max()) for stage, some in took.items()},
+        **{f"{stage}_cpu": round(some["cpu_time"].sum(), 1) for stage, some in took.items()},
     }
-    row |= {f"{stage}_cpu": round(cpu(some), 1) for stage, some in jobs.items()}
-    row["planner_cpu"] = round(own + before - sum(map(cpu, jobs.values())), 1)
-    return row
 
 
-def cpu(jobs: Iterable[dict[str, str]]) -> float:
-    return sum(float(job["cpu_time"]) for job in jobs)
-
-
-def told(folder: Path, stage: str) -> list[dict[str, str]]:
-    """What Snakemake's benchmarks tell of a stage's jobs so far: all shards', but of the last ingest alone."""
+def benchmarks(folder: Path, stage: str) -> pd.DataFrame:
+    """What Snakemake tells of a stage's jobs so far: all shards', but of the last ingest and collect alone."""
     own = folder / "results" / "cohorts" / "whole" / "benchmarks"
     files = [folder / "results" / "benchmarks" / stage / "whole.tsv", own / f"{stage}.tsv"]
     files += sorted((own / stage).glob("*.tsv"))  # until `collect` puts them together
-    return [
-        line
-        for file in files
-        if file.exists()
-        for line in csv.DictReader(file.read_text(encoding="utf-8").splitlines(), delimiter="\t")
-    ]
+    found = [pd.read_csv(file, sep="\t", na_values="-") for file in files if file.exists()]
+    return pd.concat([pd.DataFrame(columns=["max_rss", "cpu_time"], dtype=float), *found])
 
 
-def high_water(pid: int) -> float:
-    """The most memory that a process had so far, in MB."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)
-
-
-def measured(place: Path, images: int) -> Iterator[dict[str, object]]:
+def measured(place: Path, images: int) -> Iterator[dict[str, Any]]:
     folder, patients = place / str(images), images // SLICES
-    scans = folder / "scans"
-    grown = folder / "grown"
-    if not grown.exists():
+    scans, made, grown = (folder / name for name in ("scans", "made", "grown"))
+    if not made.exists():  # written again, files would be read again
         make(scans, range(patients))
+        made.touch()
+    if not grown.exists():
         yield run(folder, "first", images)
         make(scans, range(patients, patients + max(1, patients // 1000)))
         changed = scans / "00000" / "0000000" / "000.dcm"
@@ -219,17 +201,13 @@ def measured(place: Path, images: int) -> Iterator[dict[str, object]]:
 
 
 def main(place: Path, *counts: int) -> None:
-    known = []
-    if RECORD.exists():
-        known = list(csv.DictReader(RECORD.read_text(encoding="utf-8").splitlines()))
     for images in counts:
         for row in measured(place, images):
             print(row, flush=True)
-            known = [one for one in known if (one["images"], one["run"]) != (str(images), row["run"])]
-            known.append({name: str(row[name]) for name in COLUMNS})
-            known.sort(key=lambda one: (int(one["images"]), one["run"]))
-            text = "\n".join(",".join(one[name] for name in COLUMNS) for one in known)
-            write_text(RECORD, f"{','.join(COLUMNS)}\n{text}\n")
+            known = pd.concat([pd.read_csv(RECORD), pd.DataFrame([row])]) if RECORD.exists() else pd.DataFrame([row])
+            known.drop_duplicates(["images", "run"], keep="last").sort_values(["images", "run"]).to_csv(
+                RECORD, index=False
+            )
 
 
 if __name__ == "__main__":

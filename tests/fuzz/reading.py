@@ -28,6 +28,7 @@ from covidpipe.errors import CovidpipeError
 from covidpipe.io.bounded import bound_memory, bounded_time
 from covidpipe.schemas import REASONS
 from tests.fuzz import makers
+from tests.memory import high_water
 
 # As a cautious site would set them; a file of ours is some kilobytes.
 LIMITS = Limits(
@@ -217,7 +218,7 @@ class PeakMemory(threading.Thread):
     def run(self) -> None:
         while not self._over.wait(0.1):
             for pid in _descendants(os.getpid()):
-                self.bytes = max(self.bytes, _high_water(pid))
+                self.bytes = max(self.bytes, high_water(pid))
 
     def __enter__(self) -> PeakMemory:
         self.start()
@@ -236,11 +237,3 @@ def _descendants(pid: int) -> Iterator[int]:
     for child in map(int, children):
         yield child
         yield from _descendants(child)
-
-
-def _high_water(pid: int) -> int:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-        return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0)
-    except OSError:
-        return 0
