@@ -12,13 +12,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from covidpipe.errors import BadTable
-from covidpipe.metrics.intervals import PatientBootstrap, proportion
+from covidpipe.metrics.intervals import Interval, PatientBootstrap, mean_of_many, proportion, quantile_of_many
 from covidpipe.quantify.disclosure import Hidden, hidden_cells, hidden_in_line
 from covidpipe.registry import METHODS, SEVERITY
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 # Of more different values than these, intervals of quantiles are counted in steps: a million values need no more.
 LEVELS, STEP = 4096, 0.05
+PERCENT = (0.0, 100.0)
+MANY = 4096  # patients; more are not drawn again and again, there are formulas
 ALL, UNKNOWN, HIDDEN = "all", "unknown", "(suppressed)"
 OF_TABLE = ("image_id", "patient_id", "modality", "method", "infection_percent")
 OF_IMAGES = ("image_id", "patient_id", "path")
@@ -267,27 +269,43 @@ def _distribution(
     *,
     hide: bool,
 ) -> Iterator[dict[str, Any]]:
-    """Mean and quantiles of the percentages of one cell, with intervals by resampling patients."""
-    again = PatientBootstrap(persons, seed=seed) if len(percents) and not hide else None
+    """Mean and quantiles of the percentages of one cell, with intervals by resampling patients, of many by formulas."""
     size: dict[str, Any] = {"n": len(percents), "patients": len(np.unique(persons))}
+    known = len(percents) > 0 and not hide
+    again = PatientBootstrap(persons, seed=seed) if known and size["patients"] <= MANY else None
     mean: dict[str, Any] = {"value": None}
-    if again is not None:
-        sums = np.stack([percents, np.ones(len(percents))], axis=1)
-        interval = again.of_sums(sums, lambda found: found[:, 0] / found[:, 1], (0, 100))
-        mean = {"value": float(percents.mean()), **_ends(interval)}
+    if known:
+        mean = {"value": float(percents.mean()), **_ends(_of_mean(percents, persons, again))}
     yield _row("infection_percent_mean", covariate, level, hide=hide, **mean, **size)
-    values, codes = _levels(percents)
     for share in QUANTILES:
         # so many patients lie beyond it; below the least, the quantile is nearly one patient's own number
         few = min(share, 1 - share) * size["patients"] < least and least > 1
         quantile: dict[str, Any] = {"value": None}
-        if again is not None and not few:
-            interval = again.of_levels(codes, functools.partial(_quantiles, values, share=share), (0, 100))
+        if known and not few:
+            interval = _of_quantile(percents, persons, share, again)
             quantile = {"value": float(np.quantile(percents, share)), **_ends(interval)}
         yield _row(f"infection_percent_p{100 * share:.0f}", covariate, level, hide=hide or few, **quantile, **size)
 
 
-def _ends(interval: Any) -> dict[str, Any]:
+def _of_mean(percents: NDArray[np.float64], persons: NDArray[Any], again: PatientBootstrap | None) -> Interval | None:
+    """Interval of the mean; without draws by a formula."""
+    if again is None:
+        return mean_of_many(percents, persons, PERCENT)
+    sums = np.stack([percents, np.ones(len(percents))], axis=1)
+    return again.of_sums(sums, lambda found: found[:, 0] / found[:, 1], PERCENT)
+
+
+def _of_quantile(
+    percents: NDArray[np.float64], persons: NDArray[Any], share: float, again: PatientBootstrap | None
+) -> Interval | None:
+    """Interval of a quantile; without draws by a formula."""
+    if again is None:
+        return quantile_of_many(percents, persons, share)
+    values, codes = _levels(percents)
+    return again.of_levels(codes, functools.partial(_quantiles, values, share=share), PERCENT)
+
+
+def _ends(interval: Interval | None) -> dict[str, Any]:
     return {} if interval is None else {"low": interval.low, "high": interval.high, "interval": interval.how}
 
 

@@ -297,9 +297,12 @@ def _rows_of(path: Path, image_ids: pa.Array, methods: list[str], cohort: str) -
     """Rows of a shard's images; of those that have left it since, the shard may have rows too."""
     rows = read_table(path, INFECTION)
     rows = rows.filter(pc.is_in(rows["image_id"], value_set=image_ids.cast(pa.string())))
-    wanted = [(cohort, image_id, method) for image_id in image_ids.to_pylist() for method in methods]
-    found = list(zip(*(rows[name].to_pylist() for name in INFECTION.key), strict=True))
-    if found != wanted:
+    wanted = {
+        "cohort": pa.repeat(cohort, len(image_ids) * len(methods)),
+        "image_id": image_ids.cast(pa.string()).take(pa.array(np.repeat(np.arange(len(image_ids)), len(methods)))),
+        "method": pa.array(methods * len(image_ids), pa.string()),
+    }
+    if not all(rows[name].equals(pa.chunked_array([wanted[name]])) for name in INFECTION.key):
         raise BadTable(
             f"{path}: wanted the rows of {len(image_ids)} images of cohort `{cohort}`, each by {', '.join(methods)}, "
             "in the order of the image table; found other rows. Run quantify again for this shard, and give the shards "

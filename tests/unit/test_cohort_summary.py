@@ -86,6 +86,19 @@ def test_many_values_are_counted_in_steps_and_hardly_move_the_interval(monkeypat
     assert max(abs(steps[end] - exact[end]) for end in ("low", "high")) <= cohort.STEP
 
 
+def test_many_patients_are_not_drawn_again(monkeypatch):
+    from covidpipe.quantify import cohort
+
+    percents = np.random.default_rng(1).gamma(1.0, 20.0, 300).clip(0, 100)
+    drawn = rows_of(group_of(percents))
+    monkeypatch.setattr(cohort, "MANY", 299)
+    for measure, how in (("infection_percent_mean", "normal"), ("infection_percent_p75", "Woodruff")):
+        row, other = (rows["all", "all", measure, None] for rows in (rows_of(group_of(percents)), drawn))
+        assert row["interval"] == f"{how}, 300 patients" and row["value"] == other["value"]
+        assert row["low"] < row["value"] < row["high"]
+        assert abs(row["low"] - other["low"]) < 0.2 * (other["high"] - other["low"])
+
+
 def test_small_groups_are_not_told():
     found = rows_of(group_of([10, 20, 30, 40], [2] * 4), least=5)
     assert all(row["suppressed"] and "value" not in row and "n" not in row for row in found.values())

@@ -11,8 +11,10 @@ from covidpipe.metrics.intervals import (
     PatientBootstrap,
     auc_interval,
     bootstrap_by_group,
+    mean_of_many,
     placements,
     proportion,
+    quantile_of_many,
     wilson,
 )
 
@@ -246,3 +248,29 @@ def test_bootstrap_by_patient_covers_and_that_of_images_does_not():
             too_narrow.append(by_image.of_sums(columns, lambda s: s[:, 0] / s[:, 1]))
     assert 0.93 <= share_covered(found, 0.0) <= 0.97
     assert share_covered(too_narrow, 0.0) < 0.8
+
+
+@pytest.mark.parametrize("images", [1, 8])
+def test_many_patients_have_the_intervals_that_drawing_them_gives(images):
+    rng = np.random.default_rng(4)
+    level = np.where(rng.random(800) < 0.3, 0.0, 100 * rng.beta(0.6, 4, 800))  # three tenths without infection
+    values = np.clip(np.repeat(level, images) * rng.gamma(2, 0.5, 800 * images), 0, 100)
+    patients = np.repeat(np.arange(800), images)
+    drawn = PatientBootstrap(patients)
+    sums = np.stack([values, np.ones(len(values))], axis=1)
+    found = mean_of_many(values, patients, (0, 100))
+    assert found.how == "normal, 800 patients"
+    wanted = drawn.of_sums(sums, lambda found: found[:, 0] / found[:, 1])
+    assert found[:2] == pytest.approx(wanted[:2], abs=0.1 * (wanted.high - wanted.low))
+    for share in (0.5, 0.75, 0.9):
+        found = quantile_of_many(values, patients, share)
+        wanted = drawn.of_rows(values, lambda rows, share=share: np.quantile(rows, share))
+        assert found[:2] == pytest.approx(wanted[:2], abs=0.15 * (wanted.high - wanted.low))
+    assert quantile_of_many(values, patients, 0.1) == (0, 0, "Woodruff, 800 patients")
+
+
+def test_the_mean_of_many_stays_within_what_it_can_be():
+    values = np.zeros(1000)
+    values[0] = 1
+    assert mean_of_many(values, np.arange(1000), (0, 100)).low == 0
+    assert mean_of_many(values, np.arange(1000)).low < 0
