@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -16,7 +17,7 @@ import sys
 import time
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -179,19 +180,20 @@ def ingest(root: Path, records: list[ImageRecord], source: Source, limits: Limit
         Declares modality and intensity where a record does not.
     limits : Limits
     """
-    key = id_key()
-    return [_public(row, key) for row in _read(root, records, source, limits, None, sign=False)[0]]
+    names = IMAGES.names
+    rows, _ = _read(root, records, source, limits, None, sign=False)
+    return [{name: row[name] for name in names} for row in rows]
 
 
 def _read(
     root: Path, records: list[ImageRecord], source: Source, limits: Limits, known: Known | None, *, sign: bool
-) -> tuple[list[Row], int]:
+) -> tuple[list[_Kept], int]:
     """Rows as they are within ingest, with thumbnails if they are to be signed, and how many files were opened."""
     tasks = [
         Task(root, record, record.modality or source.modality, record.intensity or source.intensity, limits, sign)
         for record in sorted(records, key=lambda record: (record.path, record.frame or 0))
     ]
-    found: list[list[Row] | None] = [None] * len(tasks)
+    found: list[list[_Kept] | None] = [None] * len(tasks)
     stamps: dict[str, int] = {}
     if known is not None:
         began = time.time_ns()
@@ -211,10 +213,12 @@ def _read(
     if known is not None:
         known.flush()
     rows = [row for some in found for row in some or ()]
-    _identify(rows, id_key())
+    key = id_key()
+    _identify(rows, key)
     _place(rows)
     _count_days(rows)
     _flag_copies(rows)
+    _hash(rows, key)
     return rows, len(left)
 
 
@@ -261,16 +265,16 @@ def _revived(entries: list[Any]) -> list[Any]:
 class _Kept(MutableMapping[str, Any]):
     """A row's entries in a list: a dict of as many takes five times the memory, and there may be millions."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("entries",)
 
     def __init__(self, entries: list[Any]):
-        self._entries = entries
+        self.entries = entries
 
     def __getitem__(self, name: str) -> Any:
-        return self._entries[PLACES[name]]
+        return self.entries[PLACES[name]]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._entries[PLACES[name]] = value
+        self.entries[PLACES[name]] = value
 
     def __delitem__(self, name: str) -> None:
         raise TypeError("a row has all its entries, always")
@@ -464,7 +468,7 @@ def _digest(words: Iterator[str]) -> str:
     return hashlib.sha256("\n".join(sorted(words)).encode()).hexdigest()
 
 
-def _identify(rows: list[Row], key: bytes) -> None:
+def _identify(rows: Sequence[Row], key: bytes) -> None:
     """Give every row its image_id: it depends on the bytes, not on where the folder lies."""
     copies: Counter[tuple[str, int]] = Counter()
     for row in rows:
@@ -475,7 +479,7 @@ def _identify(rows: list[Row], key: bytes) -> None:
         row["image_id"] = hashlib.sha256(f"{content}:{row['frame']}:{copy}".encode()).hexdigest()[:16]
 
 
-def _place(rows: list[Row]) -> None:
+def _place(rows: Sequence[Row]) -> None:
     """Give the images of a series their place: by position, else by the file's count, else in the order of the files.
 
     A list or a dataset goes before all three. Positions become those above the lowest image of the series.
@@ -515,7 +519,7 @@ def _sortable(clue: float | str) -> Any:
     return [(word.isdigit(), int(word) if word.isdigit() else 0, word) for word in re.split(r"([0-9]+)", clue)]
 
 
-def _count_days(rows: list[Row]) -> None:
+def _count_days(rows: Sequence[Row]) -> None:
     """Give every study its days since the first one of its patient: of the dates nothing else leaves ingest."""
     days: dict[tuple[Any, Any], Any] = {}  # the first date of each study of each patient
     for row in rows:
@@ -530,35 +534,35 @@ def _count_days(rows: list[Row]) -> None:
         row["study_day"] = None if day is None else (day - first[row["patient"]]).days
 
 
-def _flag_copies(rows: list[Row]) -> None:
+def _flag_copies(rows: Sequence[Row]) -> None:
     times = Counter(row["pixel_sha256"] for row in rows if row["accepted"])
     for row in rows:
         if times[row["pixel_sha256"]] > 1:
             row["warnings"] = sorted({*row["warnings"], "duplicate"})
 
 
-def _public(row: Row, key: bytes) -> dict[str, Any]:
-    """The row as it is written: identifiers as keyed hashes, nothing else of the header."""
-    patient = row["patient"]
-    row["patient_id"] = keyed_hash("patient", *patient, key=key) if patient else None
-    for kind in ("study", "series"):
-        row[f"{kind}_id"] = keyed_hash(kind, row[kind], key=key) if row[kind] else None
-    return {name: row[name] for name in IMAGES.names}
+def _hash(rows: Sequence[Row], key: bytes) -> None:
+    """Give every row the hashes of its identifiers: of the header nothing else is written."""
+    hashed = functools.cache(functools.partial(keyed_hash, key=key))  # images of a series have the same
+    for row in rows:
+        row["patient_id"] = hashed("patient", *row["patient"]) if row["patient"] else None
+        for kind in ("study", "series"):
+            row[f"{kind}_id"] = hashed(kind, row[kind]) if row[kind] else None
 
 
-def _table(rows: list[Row], key: bytes) -> pa.Table:
-    """The rows as they are written; each is given up once it is taken, as millions of them twice do not fit."""
+def _table(rows: list[_Kept], key: bytes) -> pa.Table:
+    """The rows as they are written, with sealed paths; each is given up once it is taken: millions do not fit twice."""
     rows.reverse()
-    pieces = [IMAGES.schema.empty_table()]
+    schema = IMAGES.schema
+    pieces = [schema.empty_table()]
+    sealed = functools.lru_cache(PIECE)(functools.partial(seal, key=key))  # slices of a volume share a path
     while rows:
-        some = [_sealed(_public(rows.pop(), key), key) for _ in range(min(PIECE, len(rows)))]
-        pieces.append(pa.Table.from_pylist(some, schema=IMAGES.schema))
+        some = [rows.pop().entries for _ in range(min(PIECE, len(rows)))]
+        columns = dict(zip(ENTRIES, zip(*some, strict=True), strict=True))
+        for name in PATHS:
+            columns[name] = tuple(path and sealed(path) for path in columns[name])
+        pieces.append(pa.table({name: columns[name] for name in schema.names}, schema))
     return pa.concat_tables(pieces)
-
-
-def _sealed(row: dict[str, Any], key: bytes) -> dict[str, Any]:
-    """The row for a table on disk: paths may name a patient (`covidpipe.sealed`)."""
-    return row | {name: seal(row[name], key) for name in PATHS if row[name] is not None}
 
 
 def _in_parallel(tasks: list[Task]) -> Iterator[list[dict[str, Any]]]:
