@@ -17,10 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.sparse import csr_array
-from scipy.special import expit, logit
-from scipy.stats import norm, rankdata, t
+from scipy.special import expit, logit, ndtr, stdtrit
 
 NORMAL_975 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 DRAWS = 1000
@@ -101,7 +99,7 @@ def _independent(success: NDArray[np.float64], codes: NDArray[Any], patients: in
     if variance == 0 or patients == 1:
         return patients
     between = _between(success - share, codes, patients)
-    few = (NORMAL_975 / t.ppf(0.975, patients - 1)) ** 2
+    few = (NORMAL_975 / stdtrit(patients - 1, 0.975)) ** 2
     return float(n * few / max(1.0, between / variance))
 
 
@@ -215,7 +213,7 @@ def auc_interval(probability: np.ndarray, truth: np.ndarray, groups: np.ndarray)
     )
     if variance <= 0:
         return None
-    half = t.ppf(0.975, patients - 1) * math.sqrt(variance) / (area * (1 - area))
+    half = stdtrit(patients - 1, 0.975) * math.sqrt(variance) / (area * (1 - area))
     return Interval(float(expit(logit(area) - half)), float(expit(logit(area) + half)), how)
 
 
@@ -230,6 +228,8 @@ def placements(probability: np.ndarray, truth: np.ndarray) -> tuple[float, NDArr
     of_healthy : ndarray
         For each negative image, the share of the positive ones that are ranked above it.
     """
+    from scipy.stats import rankdata  # half of what a job that needs no area would import
+
     ranks = rankdata(probability)
     ill, healthy = ranks[truth], ranks[~truth]
     of_ill = (ill - rankdata(probability[truth])) / len(healthy)
@@ -239,6 +239,8 @@ def placements(probability: np.ndarray, truth: np.ndarray) -> tuple[float, NDArr
 
 def _newcombe(ill: int, healthy: int) -> float:
     """Lower end for an area of 1: where 1 - area is `NORMAL_975` standard errors of that area (Newcombe 2006)."""
+    from scipy.optimize import brentq
+
     mean = (ill + healthy) / 2 - 1
 
     def beyond(area: float) -> float:
@@ -335,7 +337,7 @@ class PatientBootstrap:
     ) -> Interval | None:
         if self.patients < 2:
             return None
-        quantile = t.ppf(0.975, self.patients - 1)
+        quantile = stdtrit(self.patients - 1, 0.975)
         if self.patients < FEW:
             whole = scores(np.ones((1, self.patients), np.int64))[0]
             left_out = scores(1 - np.eye(self.patients, dtype=np.int64))
@@ -349,7 +351,7 @@ class PatientBootstrap:
             known = values[np.isfinite(values)]
             if len(known) < (1 - UNDEFINED) * len(values):
                 return None
-            tail = 100 * norm.cdf(-math.sqrt(self.patients / (self.patients - 1)) * quantile)
+            tail = 100 * ndtr(-math.sqrt(self.patients / (self.patients - 1)) * quantile)
             (low, high), how = np.percentile(known, [tail, 100 - tail]), "bootstrap"
         if not np.isfinite(low + high):
             return None
