@@ -405,6 +405,7 @@ def _stage_commands(commands: Any) -> None:
     command.add_argument("--masks", type=Path, nargs="*", default=[], help="the shards' folders, or that of all")
     command.add_argument("--metrics", type=Path, nargs="*", default=[])
     command.add_argument("--summary", type=Path, help="the cohort described: for intervals and classes")
+    command.add_argument("--calibrations", type=Path, nargs="*", default=[], help="how far the methods are off")
     command.add_argument("--heat", action="store_true", help="heat maps of the cases: their networks run once more")
     command = stage("study", _study, "one HTML page about the networks of a study", "--config")
     command.add_argument("--out", type=Path, help="default: studies/STUDY/report.html in the results of the config")
@@ -858,7 +859,16 @@ def _report(given: argparse.Namespace) -> None:
 
     masks = shard_folders(given.masks, given.images, config.shard_images)
     report.run(
-        config, cohort, given.images, given.table, masks, given.out, given.metrics, given.summary, heat=given.heat
+        config,
+        cohort,
+        given.images,
+        given.table,
+        masks,
+        given.out,
+        given.metrics,
+        given.summary,
+        given.calibrations,
+        heat=given.heat,
     )
 
 

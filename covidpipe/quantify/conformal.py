@@ -226,6 +226,25 @@ class Calibration(Composition):
             tuple(len(np.unique(patients[here])) for here in inside),
         )
 
+    def in_words(self) -> str:
+        """How far the method is off, its networks' lungs included: to be said beside its percentages.
+
+        >>> Calibration({}, {}, (4.0, 9.0), (5.0, 8.0), (0, 0), ("a", "a")).in_words()[62:]
+        'a (2 images, 1 patient): 1.0 points off on an image, 0.0 too low on average.'
+        """
+        off, patients = np.array(self.found) - np.array(self.true), np.array(self.patients)
+        told = []
+        for name in sorted(set(self.datasets)):
+            here = np.array(self.datasets) == name
+            counts = {"image": int(here.sum()), "patient": len(np.unique(patients[here]))}
+            size, mean = (f"{n} {word}{'s' if n > 1 else ''}" for word, n in counts.items()), off[here].mean()
+            told.append(
+                f"{name} ({', '.join(size)}): "
+                f"{np.abs(off[here]).mean():.1f} points off on an image, {abs(mean):.1f} too "
+                f"{'high' if mean > 0 else 'low'} on average"
+            )
+        return f"The whole method, on patients whom its networks had not seen. {'; '.join(told)}."
+
     def only(self, keep: np.ndarray) -> Calibration:
         """The same with some of the images."""
         columns = {

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
+from types import MappingProxyType
 from typing import Any
 
 import jinja2
@@ -23,6 +24,8 @@ from covidpipe import __version__
 from covidpipe.bias import bias_text
 from covidpipe.config import Config
 from covidpipe.metrics.nearness import COMPARED
+from covidpipe.quantify.conformal import Calibration
+from covidpipe.quantify.reference import MODEL_COLUMNS, deciding_settings
 from covidpipe.registry import METHODS
 from covidpipe.report import figures, overlays
 from covidpipe.schemas import REASONS, SCHEMA_VERSION
@@ -144,9 +147,12 @@ def rejections(images: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def method_results(
-    infection: pd.DataFrame, config: Config, summary: pd.DataFrame | None = None
+    infection: pd.DataFrame,
+    config: Config,
+    summary: pd.DataFrame | None = None,
+    calibrations: Mapping[tuple[str, str], Sequence[Calibration]] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
-    """One entry for each modality and method that fit together: numbers, figures, and how wrong a threshold is.
+    """One entry for each modality and method that fit together: numbers, figures, and how wrong the method is.
 
     Parameters
     ----------
@@ -154,6 +160,8 @@ def method_results(
     config : Config
     summary : DataFrame, optional
         Table `summary` of the cohort, for intervals and classes.
+    calibrations : mapping of (modality, method) to sequence of Calibration
+        How far methods are off, by networks and settings.
     """
     groups = [
         (m, method, rows)
@@ -163,10 +171,24 @@ def method_results(
     upper = figures.upper_bound(_floats(infection["infection_percent"]))
     return [
         _method_result(m, method, rows, upper)
-        | {"bias": bias_text(config, m) if method == "alom2020" else None}
+        | {"wrong": _how_wrong(config, m, method, rows, calibrations.get((m, method), ()))}
         | described(summary, m, method)
         for m, method, rows in groups
     ]
+
+
+def _how_wrong(config: Config, m: str, method: str, rows: pd.DataFrame, calibrations: Sequence[Calibration]) -> str:
+    """What was measured of the networks and settings that made `rows`, and of the threshold alone if there is one."""
+    settings = deciding_settings(config, method)
+    used = rows[list(MODEL_COLUMNS.values())].drop_duplicates().dropna(how="all")
+    made_by = used.astype(object).where(used.notna(), None).to_dict("records")
+    fitting = [one for one in calibrations if made_by and all(one.fits(found, settings) for found in made_by)]
+    told = [
+        fitting[0].in_words()
+        if fitting
+        else "How far the whole method is off with these networks and settings was not measured."
+    ]
+    return " ".join([*told, bias_text(config, m)] if method == "alom2020" else told)
 
 
 def _floats(values: pd.Series) -> np.ndarray:
@@ -454,6 +476,7 @@ def render(
     metrics: Sequence[tuple[str, pa.Table, pa.Table | None]] = (),
     summary: pa.Table | None = None,
     examples: Sequence[dict[str, Any]] = (),
+    calibrations: Mapping[tuple[str, str], Sequence[Calibration]] = MappingProxyType({}),
 ) -> str:
     """Write the page.
 
@@ -474,6 +497,8 @@ def render(
         The cohort described, as `schemas.SUMMARY` declares it.
     examples : sequence of dict
         Images that carry a reason code, like `cases`, with the code as `flag`.
+    calibrations : mapping of (modality, method) to sequence of Calibration
+        How far methods are off, by networks and settings.
 
     Returns
     -------
@@ -482,7 +507,7 @@ def render(
     """
     seen, found = frame(images), frame(infection)
     script, style = source("report.js"), source("report.css")
-    results = method_results(found, config, None if summary is None else frame(summary))
+    results = method_results(found, config, None if summary is None else frame(summary), calibrations)
     pooled = patient_rows(patients)
     return (
         environment()

@@ -17,10 +17,11 @@ from covidpipe.errors import BadInput, CovidpipeError
 from covidpipe.harmonize import Transform
 from covidpipe.inference.cohorts import applicable_methods, load_networks
 from covidpipe.inference.looking import for_few, look
-from covidpipe.io.files import read_table, write_text
+from covidpipe.io.files import read_json, read_table, write_text
 from covidpipe.io.read import read_again, read_image
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import INDEX, open_store
+from covidpipe.quantify.conformal import calibrations_of
 from covidpipe.quantify.patients import Patients
 from covidpipe.report import overlays, page
 from covidpipe.report.body import without_writing
@@ -43,6 +44,7 @@ def run(
     out: Path,
     metrics: Sequence[Path] = (),
     summary: Path | None = None,
+    calibrations: Sequence[Path] = (),
     *,
     heat: bool = False,
 ) -> None:
@@ -64,6 +66,8 @@ def run(
         Folders with a summary.parquet: measurements against truth to be shown.
     summary : Path, optional
         Table `summary` of the cohort: quantiles and classes with their intervals.
+    calibrations : sequence of Path
+        How far the methods are off, to be said beside their results.
     heat : bool
         Run the networks once more on the cases' images, for heat maps beside their masks.
 
@@ -91,8 +95,9 @@ def run(
     patients.add(infection, seen)
     summaries = [(_heading(folder), *_measured(folder)) for folder in metrics]
     described = None if summary is None else read_table(summary, SUMMARY)
+    off = calibrations_of(map(read_json, calibrations))
     write_text(
-        out, page.render(config, cohort, seen, infection, patients.rows(), cases, summaries, described, examples)
+        out, page.render(config, cohort, seen, infection, patients.rows(), cases, summaries, described, examples, off)
     )
     log.info("report of %s: %d rows, %d pictures", cohort, len(infection), sum(bool(c["picture"]) for c in cases))
 

@@ -24,6 +24,8 @@ from covidpipe.errors import BadTable, CovidpipeError
 from covidpipe.harmonize import Transform
 from covidpipe.io.files import read_frame, write_table
 from covidpipe.io.store import write_store
+from covidpipe.quantify.conformal import Calibration
+from covidpipe.quantify.reference import MODEL_COLUMNS, deciding_settings
 from covidpipe.report import figures, overlays, page, terminal
 from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, METRICS_SUMMARY, RELIABILITY, SCHEMA_VERSION, SUMMARY
 from covidpipe.stages import report
@@ -283,7 +285,8 @@ def test_results_stand_for_the_methods_that_fit_the_modality(made):
         ("khan2020", "CT"),
         ("alom2020", "X-ray"),
     ]
-    assert [bool(r["bias"]) for r in results] == [True, False, True]  # the threshold's error stands beside it
+    assert all("these networks and settings was not measured" in r["wrong"] for r in results)
+    assert ["the threshold" in r["wrong"] for r in results] == [True, False, True]
     khan = results[1]
     assert khan["images"] == 8 and khan["measured"] == khan["screened"] == 6
     assert {words: n for _, words, n in khan["segments"]} == {
@@ -598,3 +601,21 @@ def test_a_networks_test_shows_controls_in_words_and_its_reliability(made, tmp_p
     assert "0.123" not in text  # by this measure nothing is compared
     assert "Reliability diagram: 0.22 said, 0.00 so; 0.82 said, 0.25 so." in text and "0.91 said" not in text
     assert "said 0.82, was so 5 of 20" in text and "Can the probabilities be believed?" in text
+
+
+def test_how_wrong_a_method_is_stands_beside_it_for_its_very_networks_and_settings(made):
+    rows = read_frame(made.table, INFECTION)
+    mine = rows[(rows["method"] == "khan2020") & (rows["modality"] == "ct") & rows["lung_model_id"].notna()].iloc[0]
+    models = {task: mine[column] for task, column in MODEL_COLUMNS.items()}
+    told = (deciding_settings(made.config, "khan2020"), (10.0, 0.0, 7.0), (12.0, 0.0, 4.0), (0, 0, 1), ("a", "a", "b"))
+
+    def wrong(*calibrations):
+        results = page.method_results(rows, made.config, calibrations={("ct", "khan2020"): calibrations})
+        return next(r["wrong"] for r in results if (r["method"], r["modality"]) == ("khan2020", "CT"))
+
+    others = Calibration({**models, "segment_lungs": "unet@0123456789ab"}, *told), Calibration(models, {}, *told[1:])
+    assert "was not measured" in wrong(*others)
+    assert wrong(*others, Calibration(models, *told)).endswith(
+        "a (2 images, 1 patient): 1.0 points off on an image, 1.0 too low on average; "
+        "b (1 image, 1 patient): 3.0 points off on an image, 3.0 too high on average."
+    )

@@ -9,6 +9,7 @@ rule report:
         metrics=metrics_of_cohort,
         summary="{cohort_out}/summary.parquet",
         models=models_of_cohort,
+        calibrations=calibrations_of_cohort,
     output:
         html=report(
             "{cohort_out}/report.html",
@@ -37,5 +38,4 @@ rule report:
     shell:
         "covidpipe report {params.cohort} --config {params.config_file:q} --images {input.images:q} "
         "--table {input.table:q} --masks {params.masks:q} --metrics {params.metrics:q} --summary {input.summary:q} "
-        "--heat --out {output.html:q} "
-        "> {log:q} 2>&1"
+        "--calibrations {input.calibrations:q} --heat --out {output.html:q} > {log:q} 2>&1"
