@@ -24,14 +24,13 @@ from skimage.transform import resize
 from covidpipe.config import Limits, Source
 from covidpipe.harmonize import rescale
 from covidpipe.io.dicom import FAST, Dicom
-from covidpipe.provenance import available_cores
 from covidpipe.records import ImageRecord
 from covidpipe.stages.ingest import ingest
 from tests.benchmarks.encoded import stored_slice, write_dicom
 from tests.benchmarks.timing import Ratio, paired, told
 
 SIDE, FILES = 512, 2000  # of ingest: so many that starting its workers is a small part
-INGEST = f"ingest of {FILES:,} files on {available_cores()} cores / pydicom on one"
+INGEST = f"ingest of {FILES:,} files / pydicom on one core"
 alone = functools.partial(paired, clock=time.process_time)
 
 

@@ -92,7 +92,8 @@ blas = [library["num_threads"] for library in threadpool_info() if library["user
 print(json.dumps([*seen, pyarrow.cpu_count(), cv2.getNumThreads(), *blas]))
 """
     found = in_a_job(code, 2)
-    assert len(found) >= 4 and set(found) == {2}
+    assert found[:3] == [2, 2, 2]
+    assert found[3:] and set(found[3:]) <= {1, 2}  # BLAS takes no more than there are, whatever it is told
 
 
 def test_tensorflow_takes_the_cores_and_grows_its_memory_on_the_gpus_of_the_job():
