@@ -412,6 +412,20 @@ def heat_maps(lines: Sequence[Mapping[str, Any]], label: str) -> Figure:
     return figure
 
 
+def _apart(values: Sequence[float], least: float, top: float) -> list[float]:
+    """Places of labels near ascending `values`, each at least `least` above the one before, the last at most at `top`.
+
+    >>> [round(place, 2) for place in _apart([0.5, 0.5, 0.52, 1.0, 1.0], 0.1, 1.0)]
+    [0.5, 0.6, 0.7, 0.9, 1.0]
+    """
+    places: list[float] = []
+    for value in values:
+        places.append(max(value, places[-1] + least) if places else value)
+    for number in range(len(places) - 1, -1, -1):
+        places[number] = min(places[number], top - least * (len(places) - 1 - number))
+    return places
+
+
 def cost_against_quality(boards: Sequence[Mapping[str, Any]], label: str) -> Figure:
     """Milliseconds an image against the leading measure, a panel a task.
 
@@ -421,35 +435,40 @@ def cost_against_quality(boards: Sequence[Mapping[str, Any]], label: str) -> Fig
         title, measure, and rows of LEADERBOARD: networks, control (the best, or None), references.
     label : str
     """
-    figure = _figure(4.4 * len(boards), 4.8, label)
+    figure = _figure(5.2 * len(boards), 4.8, label)
     panels = _axes(figure, 1, len(boards))[0]
     for panel, told in zip(panels, boards, strict=True):
-        for number, row in enumerate(sorted(told["networks"], key=lambda row: row["cpu_ms"])):
+        costs = [row["cpu_ms"] for row in told["networks"]]
+        panel.set(xscale="log", xlim=(min(costs) / 2, 2 * max(costs)), ylim=(0, 1.02))
+        panel.set(xlabel="ms an image on a CPU", ylabel=told["measure"])
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter("")
+        panel.set_title(told["title"], fontsize=9)
+        marks: list[tuple[Mapping[str, Any], str, str]] = []  # row, name and color of what is named beside the panel
+        for row in told["networks"]:
             value, ends = row["value"], None
             if row.get("low") is not None:
                 ends = [[value - row["low"]], [row["high"] - value]]
             color = BLACK if row["row"] == "compact_unet" else BLUE
             panel.errorbar(row["cpu_ms"], value, yerr=ends, fmt="o", color=color, markersize=4, capsize=2, lw=0.7)
-            panel.annotate(
-                row["row"], (row["cpu_ms"], value), (4, 5 if number % 2 else -9), textcoords="offset points",
-                fontsize=6, color=color,
-            )  # fmt: skip
+            marks.append((row, row["row"], color))
         control = [] if told["control"] is None else [told["control"]]
-        # by value, in three columns of names: neighbors do not lie on each other
-        for number, row in enumerate(sorted([*control, *told["references"]], key=lambda row: row["value"])):
+        for row in (*control, *told["references"]):
             name, color, style = row["row"].replace("_", " "), GREEN, ":"
             if row["role"] == "control":
                 name, color, style = f"{name} (control)", RED, "--"
             panel.axhline(row["value"], color=color, linestyle=style, linewidth=0.8, zorder=0)
-            panel.annotate(
-                name, (0.01 + 0.33 * (number % 3), row["value"]), xycoords=("axes fraction", "data"), xytext=(0, 1),
-                textcoords="offset points", fontsize=5, color=color,
+            marks.append((row, name, color))
+        marks.sort(key=lambda mark: mark[0]["value"])
+        right = panel.get_xlim()[1]
+        for (row, name, color), place in zip(marks, _apart([m[0]["value"] for m in marks], 0.04, 1.0), strict=True):
+            beside = (right * (right / panel.get_xlim()[0]) ** 0.06, place)
+            panel.plot(
+                [row.get("cpu_ms") or right, right, beside[0]], [row["value"], row["value"], place],
+                color=color, linewidth=0.3, clip_on=False, zorder=0,
             )  # fmt: skip
-        slowest = max(row["cpu_ms"] for row in told["networks"])
-        fastest = min(row["cpu_ms"] for row in told["networks"])
-        panel.set(xscale="log", xlim=(fastest / 2, 4 * slowest), ylim=(0, 1.02))
-        panel.set(xlabel="ms an image on a CPU", ylabel=told["measure"])
-        panel.xaxis.set_major_formatter("{x:g}")
-        panel.xaxis.set_minor_formatter("")
-        panel.set_title(told["title"], fontsize=9)
+            panel.annotate(
+                name, beside, (2, 0), textcoords="offset points", va="center", fontsize=6, color=color,
+                annotation_clip=False,
+            )  # fmt: skip
     return figure
