@@ -19,7 +19,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dctn
 
 from covidpipe.config import Harmonize
 
@@ -181,6 +180,8 @@ def hash_bits(details: NDArray[np.float32]) -> NDArray[np.float32]:
 
     The constant is left out (0): 255 bits. A picture without detail has none.
     """
+    from scipy.fft import dctn  # a third of what ingest, which needs the thumbnails alone, would import
+
     bits = np.sign(dctn(details, axes=(1, 2))[:, :HASH_SIDE, :HASH_SIDE].astype(np.float32))
     bits[:, 0, 0] = 0
     return bits

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -30,6 +29,9 @@ from covidpipe.schemas import (
     codebook,
     first_out_of_order,
 )
+
+if TYPE_CHECKING:  # jobs that read images have no use of it, and it takes as long to import as all else here
+    import pandas as pd
 
 # Each page has a checksum, which is verified when it is read.
 PARQUET: dict[str, Any] = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True}
@@ -443,4 +445,6 @@ def parts(path: str | Path, spec: TableSpec) -> list[Part]:
 
 def read_frame(path: str | Path, spec: TableSpec) -> pd.DataFrame:
     """Read a checked table as pandas; nullable numbers and booleans stay what they are (Arrow types)."""
+    import pandas as pd
+
     return read_table(path, spec).to_pandas(types_mapper=pd.ArrowDtype)
