@@ -31,7 +31,9 @@ from tests.tree import ROOT, copy_tree
 COPIED = ("covidpipe", "workflow", "config", "Snakefile", "slurm", "pyproject.toml", "envs")
 # What tells when and how long, not what: everything else must be the same to the byte.
 NO_RESULT = ("logs", "benchmarks", "configs", ".snakemake", "preflight")
-NO_RESULT_FILES = ("run.json", "ro-crate-metadata.json", "card.md", ".snakemake_timestamp")
+NO_RESULT_FILES = ("run.json", "ro-crate-metadata.json", "card.md", ".snakemake_timestamp", "known.sealed")
+# What the page of a study says of the same: commands, which name folders, and minutes.
+OF_A_RUN = re.compile(rb"<code>covidpipe .*?</code>|[0-9]+ minutes|<dt>Minutes</dt>\s*<dd>.*?</dd>", re.DOTALL)
 
 
 def main() -> int:
@@ -203,7 +205,9 @@ class Study:
 
 
 def _result(path: Path) -> bytes:
-    """A file's bytes; of JSON without what its run's record says of when, where and how long."""
+    """A file's bytes; of JSON and pages without what they say of when, where and how long."""
+    if path.suffix == ".html":
+        return OF_A_RUN.sub(b"", path.read_bytes())
     if path.suffix != ".json":
         return path.read_bytes()
 
