@@ -83,11 +83,10 @@ def proportion(success: np.ndarray, groups: np.ndarray) -> Interval | None:
     n, patients = len(success), len(names)
     if n == 0:
         return None
+    if patients == n:
+        return _named(wilson(success.sum(), n), "Wilson")
     independent = _independent(success, codes, patients)
-    return _named(
-        wilson(success.mean() * independent, independent),
-        "Wilson" if patients == n else f"Wilson, {_said(patients)}",
-    )
+    return _named(wilson(success.mean() * independent, independent), f"Wilson, {said(patients)}")
 
 
 def _independent(success: NDArray[np.float64], codes: NDArray[Any], patients: int) -> float:
@@ -130,7 +129,7 @@ def mean_of_many(values: np.ndarray, groups: np.ndarray, within: Range = ANYWHER
     names, codes = np.unique(groups, return_inverse=True)
     mean = float(values.mean())
     half = NORMAL_975 * math.sqrt(_between(values - mean, codes, len(names))) / len(values)
-    return Interval(max(mean - half, within[0]), min(mean + half, within[1]), f"normal, {_said(len(names))}")
+    return Interval(max(mean - half, within[0]), min(mean + half, within[1]), f"normal, {said(len(names))}")
 
 
 def quantile_of_many(values: np.ndarray, groups: np.ndarray, share: float) -> Interval:
@@ -157,11 +156,16 @@ def quantile_of_many(values: np.ndarray, groups: np.ndarray, share: float) -> In
     ends = wilson(share * independent, independent)
     assert ends is not None
     low, high = np.quantile(values, ends).tolist()
-    return Interval(low, high, f"Woodruff, {_said(len(names))}")
+    return Interval(low, high, f"Woodruff, {said(len(names))}")
 
 
-def _said(patients: int) -> str:
-    return f"{patients} patient{'s' if patients > 1 else ''}"
+def said(number: int, what: str = "patient") -> str:
+    """A number of patients, or of something else, in words.
+
+    >>> said(1), said(3, "image")
+    ('1 patient', '3 images')
+    """
+    return f"{number} {what}{'s' if number > 1 else ''}"
 
 
 def _named(ends: tuple[float, float] | None, how: str) -> Interval | None:

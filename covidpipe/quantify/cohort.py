@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -272,37 +272,33 @@ def _distribution(
     """Mean and quantiles of the percentages of one cell, with intervals by resampling patients, of many by formulas."""
     size: dict[str, Any] = {"n": len(percents), "patients": len(np.unique(persons))}
     known = len(percents) > 0 and not hide
-    again = PatientBootstrap(persons, seed=seed) if known and size["patients"] <= MANY else None
     mean: dict[str, Any] = {"value": None}
     if known:
-        mean = {"value": float(percents.mean()), **_ends(_of_mean(percents, persons, again))}
+        of_mean, of_quantile = _intervals(percents, persons, size["patients"], seed)
+        mean = {"value": float(percents.mean()), **_ends(of_mean)}
     yield _row("infection_percent_mean", covariate, level, hide=hide, **mean, **size)
     for share in QUANTILES:
         # so many patients lie beyond it; below the least, the quantile is nearly one patient's own number
         few = min(share, 1 - share) * size["patients"] < least and least > 1
         quantile: dict[str, Any] = {"value": None}
         if known and not few:
-            interval = _of_quantile(percents, persons, share, again)
-            quantile = {"value": float(np.quantile(percents, share)), **_ends(interval)}
+            quantile = {"value": float(np.quantile(percents, share)), **_ends(of_quantile(share))}
         yield _row(f"infection_percent_p{100 * share:.0f}", covariate, level, hide=hide or few, **quantile, **size)
 
 
-def _of_mean(percents: NDArray[np.float64], persons: NDArray[Any], again: PatientBootstrap | None) -> Interval | None:
-    """Interval of the mean; without draws by a formula."""
-    if again is None:
-        return mean_of_many(percents, persons, PERCENT)
+def _intervals(
+    percents: NDArray[np.float64], persons: NDArray[Any], patients: int, seed: int
+) -> tuple[Interval | None, Callable[[float], Interval | None]]:
+    """The interval of the mean, and what gives that of a quantile: draws of patients, or formulas if there are many."""
+    if patients > MANY:
+        return mean_of_many(percents, persons, PERCENT), functools.partial(quantile_of_many, percents, persons)
+    again = PatientBootstrap(persons, seed=seed)
     sums = np.stack([percents, np.ones(len(percents))], axis=1)
-    return again.of_sums(sums, lambda found: found[:, 0] / found[:, 1], PERCENT)
-
-
-def _of_quantile(
-    percents: NDArray[np.float64], persons: NDArray[Any], share: float, again: PatientBootstrap | None
-) -> Interval | None:
-    """Interval of a quantile; without draws by a formula."""
-    if again is None:
-        return quantile_of_many(percents, persons, share)
     values, codes = _levels(percents)
-    return again.of_levels(codes, functools.partial(_quantiles, values, share=share), PERCENT)
+    return (
+        again.of_sums(sums, lambda found: found[:, 0] / found[:, 1], PERCENT),
+        lambda share: again.of_levels(codes, functools.partial(_quantiles, values, share=share), PERCENT),
+    )
 
 
 def _ends(interval: Interval | None) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covidpipe.metrics.intervals import proportion
+from covidpipe.metrics.intervals import proportion, said
 from covidpipe.quantify.reference import Composition
 
 # Upper ends of the ranges of the percentage found: nothing, and the classes of severity with those above 50 % in one.
@@ -236,10 +236,9 @@ class Calibration(Composition):
         told = []
         for name in sorted(set(self.datasets)):
             here = np.array(self.datasets) == name
-            counts = {"image": int(here.sum()), "patient": len(np.unique(patients[here]))}
-            size, mean = (f"{n} {word}{'s' if n > 1 else ''}" for word, n in counts.items()), off[here].mean()
+            mean = off[here].mean()
             told.append(
-                f"{name} ({', '.join(size)}): "
+                f"{name} ({said(int(here.sum()), 'image')}, {said(len(np.unique(patients[here])))}): "
                 f"{np.abs(off[here]).mean():.1f} points off on an image, {abs(mean):.1f} too "
                 f"{'high' if mean > 0 else 'low'} on average"
             )

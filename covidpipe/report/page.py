@@ -182,13 +182,12 @@ def _how_wrong(config: Config, m: str, method: str, rows: pd.DataFrame, calibrat
     settings = deciding_settings(config, method)
     used = rows[list(MODEL_COLUMNS.values())].drop_duplicates().dropna(how="all")
     made_by = used.astype(object).where(used.notna(), None).to_dict("records")
-    fitting = [one for one in calibrations if made_by and all(one.fits(found, settings) for found in made_by)]
-    told = [
-        fitting[0].in_words()
-        if fitting
-        else "How far the whole method is off with these networks and settings was not measured."
-    ]
-    return " ".join([*told, bias_text(config, m)] if method == "alom2020" else told)
+    told = "How far the whole method is off with these networks and settings was not measured."
+    for one in calibrations if made_by else ():
+        if all(one.fits(found, settings) for found in made_by):
+            told = one.in_words()
+            break
+    return f"{told} {bias_text(config, m)}" if method == "alom2020" else told
 
 
 def _floats(values: pd.Series) -> np.ndarray:

@@ -296,10 +296,11 @@ def whole(
 def _rows_of(path: Path, image_ids: pa.Array, methods: list[str], cohort: str) -> pa.Table:
     """Rows of a shard's images; of those that have left it since, the shard may have rows too."""
     rows = read_table(path, INFECTION)
-    rows = rows.filter(pc.is_in(rows["image_id"], value_set=image_ids.cast(pa.string())))
+    ids = image_ids.cast(pa.string())
+    rows = rows.filter(pc.is_in(rows["image_id"], value_set=ids))
     wanted = {
         "cohort": pa.repeat(cohort, len(image_ids) * len(methods)),
-        "image_id": image_ids.cast(pa.string()).take(pa.array(np.repeat(np.arange(len(image_ids)), len(methods)))),
+        "image_id": ids.take(pa.array(np.repeat(np.arange(len(ids)), len(methods)))),
         "method": pa.array(methods * len(image_ids), pa.string()),
     }
     if not all(rows[name].equals(pa.chunked_array([wanted[name]])) for name in INFECTION.key):

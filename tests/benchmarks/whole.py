@@ -205,9 +205,8 @@ def main(place: Path, *counts: int) -> None:
         for row in measured(place, images):
             print(row, flush=True)
             known = pd.concat([pd.read_csv(RECORD), pd.DataFrame([row])]) if RECORD.exists() else pd.DataFrame([row])
-            known.drop_duplicates(["images", "run"], keep="last").sort_values(["images", "run"]).to_csv(
-                RECORD, index=False
-            )
+            known = known.drop_duplicates(["images", "run"], keep="last").sort_values(["images", "run"])
+            write_text(RECORD, known.to_csv(index=False))
 
 
 if __name__ == "__main__":

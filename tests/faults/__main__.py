@@ -205,8 +205,8 @@ class Study:
 
 
 def _result(path: Path) -> bytes:
-    """A file's bytes; of JSON and pages without what they say of when, where and how long."""
-    if path.suffix == ".html":
+    """A file's bytes; of JSON and of a study's page without what they say of when, where and how long."""
+    if path.suffix == ".html" and path.parent.parent.name == "studies":
         return OF_A_RUN.sub(b"", path.read_bytes())
     if path.suffix != ".json":
         return path.read_bytes()
