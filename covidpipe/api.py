@@ -267,11 +267,10 @@ def predict_masks(image: Image, method: str = "khan2020", *, config: Config | st
 @functools.lru_cache(maxsize=4)
 def _networks(settings: str, modality: str, method: str) -> dict[str, Any]:
     from covidpipe.inference.cohorts import load_networks
-    from covidpipe.inference.looking import for_few
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up remarks are not ours
     config = Config.model_validate_json(settings)
-    return dict(load_networks(for_few(config), [modality], {modality: [method]}, optional=True)[modality])
+    return dict(load_networks(config, [modality], {modality: [method]}, optional=True)[modality])
 
 
 def measure(image: Image, masks: Masks, *, config: Config | str | Path | None = None) -> dict[str, Any]:

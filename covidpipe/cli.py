@@ -405,6 +405,7 @@ def _stage_commands(commands: Any) -> None:
     command = stage("report", _report, "one HTML page", "cohort", "--config", "--images", "--table", "--out")
     command.add_argument("--masks", type=Path, nargs="*", default=[], help="the shards' folders, or that of all")
     command.add_argument("--metrics", type=Path, nargs="*", default=[])
+    command.add_argument("--patients", type=Path, help="table `patients` of the cohort")
     command.add_argument("--summary", type=Path, help="the cohort described: for intervals and classes")
     command.add_argument("--calibrations", type=Path, nargs="*", default=[], help="how far the methods are off")
     command.add_argument("--heat", action="store_true", help="heat maps of the cases: their networks run once more")
@@ -868,6 +869,7 @@ def _report(given: argparse.Namespace) -> None:
         masks,
         given.out,
         given.metrics,
+        given.patients,
         given.summary,
         given.calibrations,
         heat=given.heat,

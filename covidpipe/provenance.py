@@ -184,8 +184,7 @@ def bind_backend() -> None:
         # RuntimeError: TensorFlow runs already, such as after a training in the same process; its threads then stay
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(available_cores())
-            # One operation at a time, on all cores: a sum of three gradients or more (a layer that is used again, as in
-            # NABLA-3) begins with the one whose memory happens to be free, and so depends on what else runs.
+            # One operation at a time, on all cores: nothing then depends on which of two ends first.
             tf.config.threading.set_inter_op_parallelism_threads(1)
             for gpu in tf.config.list_physical_devices("GPU"):
                 tf.config.experimental.set_memory_growth(gpu, True)
@@ -201,10 +200,16 @@ def _keep_freed_memory() -> None:
         libc.mallopt(m_mmap_max, 0)
 
 
+def cores_in_words() -> str:
+    """The cores that this process may use, such as ``2 CPU cores``."""
+    cores = available_cores()
+    return f"{cores} CPU core{'s' if cores > 1 else ''}"
+
+
 def device_name() -> str:
     """What networks are computed on: the names of the Keras backend's GPUs, or the cores this process may use."""
     if "keras" not in sys.modules:
-        return f"{available_cores()} CPU cores"
+        return cores_in_words()
     import keras
 
     names: list[str] = []
@@ -222,7 +227,7 @@ def device_name() -> str:
 
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     if not names:
-        return f"{available_cores()} CPU cores"
+        return cores_in_words()
     return ", ".join(f"{names.count(name)} x {name}" for name in sorted(set(names)))
 
 

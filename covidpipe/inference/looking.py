@@ -61,11 +61,6 @@ class Look:
         return np.clip(np.nan_to_num(self.above_level, nan=0.0) / GREY_LEVELS, 0, 1), ~np.isnan(self.above_level)
 
 
-def for_few(config: Config) -> Config:
-    """The config with the engine that starts fastest: compiling a network pays for hundreds of images only."""
-    return config.model_copy(update={"engine": "keras"})
-
-
 class _Once:
     """A network that computes its answer to the same images once: `find` keeps masks only, and is asked first."""
 

@@ -272,6 +272,19 @@ def read_table(path: str | Path, spec: TableSpec) -> pa.Table:
     return _checked(path, spec, list(read_pieces(path, spec)))
 
 
+def read_columns(path: str | Path, spec: TableSpec, names: Sequence[str]) -> pa.Table:
+    """Some columns of a table, or of the folder of a large one, checked; of the others a piece at a time is in memory.
+
+    Raises
+    ------
+    BadTable
+        As of `read_pieces`.
+    """
+    schema = pa.schema([spec.schema.field(name) for name in names])
+    pieces = (piece.select(names).cast(schema) for piece in read_pieces(path, spec, checked=True))
+    return pa.concat_tables([schema.empty_table(), *pieces])
+
+
 def read_rows(path: str | Path, spec: TableSpec, start: int, count: int) -> pa.Table:
     """Some rows of a table in one file, checked; row groups that hold none of them are not read.
 

@@ -19,6 +19,8 @@ from covidpipe.paper.figures import CAPTIONS
 from covidpipe.paper.published import printed_lines
 from covidpipe.paper.tables import NOT_RUN, Row, Scores
 from covidpipe.registry import DATASETS, MODELS, TASKS
+from covidpipe.training.card import PRECISIONS
+from covidpipe.training.progress import told
 
 # What is told of each task, and how it is called; the first is what is ranked by, the most is the best.
 MEASURES: dict[str, dict[str, str]] = {
@@ -351,23 +353,20 @@ def _section(config: Config, rows: Sequence[Row], task: str, data: str) -> str:
         DATASETS[data].text[0].upper() + DATASETS[data].text[1:],
         f"Test parts of {'fold' if len(folds) == 1 else 'folds'} {', '.join(map(str, folds))} of {config.folds}",
         f"{recipe.image_size} px, {schedule.epochs} epochs{drawn}, batch {schedule.batch_size}, "
-        f"{schedule.optimizer} at {schedule.learning_rate:g}, augmentation {schedule.augment}",
+        f"{schedule.optimizer} at {schedule.learning_rate:g}, augmentation {schedule.augment}"
+        f"{PRECISIONS[schedule.precision]}",
     ]
     if run:
         patients = max(row.get("patients") or 0 for row in run)
         words[1] += f": {max(row.get('n') or 0 for row in run)} images of {patients} patients"
         words.append(f"Time: {', '.join(sorted({row['engine'] for row in run}))}")
-        words.append(f"Training: {_hours(sum(_once(run, 'train_minutes')))} in all")
+        words.append(f"Training: {told(60 * sum(_once(run, 'train_minutes')))} in all")
     return f"## {TITLES[task]}\n{'. '.join(words)}.\n\n{board(rows, task, data)}"
 
 
 def _once(rows: Sequence[Row], column: str) -> list[float]:
     """A column that is the same in all rows of a network, once for each."""
     return list({(row["row"], row["regime"]): row[column] for row in rows}.values())
-
-
-def _hours(minutes: float) -> str:
-    return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
 
 
 def pictured(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 
 from covidpipe import __version__
@@ -58,6 +59,16 @@ COLUMNS = (
     ("Split", "split", "text"),
 )
 SOME = ("infection_percent_low", "infection_percent_high", "pneumonia_probability")
+# What is read of the tables: of a million images the other columns take gigabytes.
+OF_TABLE = (
+    *dict.fromkeys(column for _, column, _ in COLUMNS),
+    *("covid_positive", "pneumonia_positive", "pneumonia_model_id", *MODEL_COLUMNS.values(), "pipeline_version"),
+)
+OF_IMAGES = ("image_id", "patient_id", "modality", "modality_source", "accepted", "reason", "sentence")
+OF_PATIENTS = (
+    *("patient_id", "study_id", "modality", "method", "images", "images_refused", "lung_px", "infection_percent"),
+    *("severity_class", "days_since_first_study", "lung_ml", "infected_ml"),
+)
 
 
 def percent(value: float | None) -> str:
@@ -199,7 +210,7 @@ def _method_result(m: str, method: str, rows: pd.DataFrame, upper: float) -> dic
     screened = rows["covid_positive"].dropna()
     negative = int((~screened.astype(bool)).sum())
     pneumonia = rows["pneumonia_positive"].dropna()
-    screened_zero = int(sum("screened_negative" in reasons for reasons in rows["qc_reasons"]))
+    screened_zero = int((rows["qc_reasons"].explode() == "screened_negative").sum())
     above = values[values > 0]
     zero = len(values) - len(above) - screened_zero
     segments = (
@@ -295,12 +306,12 @@ def _with_interval(words: str, value: float, low: float | None, high: float | No
     return f"{words} {value:.1f} %" + ("" if low is None or high is None else f" ({low:.1f} to {high:.1f} %)")
 
 
-def courses(patients: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def courses(patients: pa.Table) -> dict[str, Any]:
     """Patients with percentages on more than one day, those that changed most first: a small chart each.
 
     Parameters
     ----------
-    patients : sequence of dict
+    patients : pyarrow.Table
         Rows of `schemas.PATIENTS`.
 
     Returns
@@ -309,20 +320,19 @@ def courses(patients: Sequence[dict[str, Any]]) -> dict[str, Any]:
         ``drawn``: patient, modality, days, change (from first to last day, in points, of the method that changed most)
         and chart; ``total``: how many patients have a course; ``methods``: those drawn.
     """
+    keys, day, value = ["patient_id", "modality", "method"], "days_since_first_study", "infection_percent"
+    told = _fitting(patients).select([*keys, day, value]).drop_null()
+    days = told.group_by(keys).aggregate([(day, "min"), (day, "max")])
+    several = days.filter(pc.less(days[f"{day}_min"], days[f"{day}_max"])).select(keys)
     points: dict[tuple[str, str], dict[str, list[tuple[int, float]]]] = {}
-    for row in patients:
-        day, value = row["days_since_first_study"], row["infection_percent"]
-        if day is not None and value is not None and row["modality"] in METHODS[row["method"]].roles:
-            points.setdefault((row["patient_id"], row["modality"]), {}).setdefault(row["method"], []).append(
-                (day, value)
-            )
+    for row in told.join(several, keys, join_type="left semi").to_pylist():
+        of_method = points.setdefault((row["patient_id"], row["modality"]), {})
+        of_method.setdefault(row["method"], []).append((row[day], row[value]))
     found = []
     for (patient, m), of_method in points.items():
         lines = [(method, sorted(values)) for method, values in sorted(of_method.items())]
-        lines = [(method, values) for method, values in lines if values[0][0] < values[-1][0]]
-        if lines:
-            changes = [values[-1][1] - values[0][1] for _, values in lines]
-            found.append((patient, m, lines, max(changes, key=abs)))
+        changes = [values[-1][1] - values[0][1] for _, values in lines]
+        found.append((patient, m, lines, max(changes, key=abs)))
     found.sort(key=lambda one: (-abs(one[3]), one[0], one[1]))
     shown = found[:COURSES]
     upper = figures.upper_bound(np.array([v for _, _, lines, _ in shown for _, values in lines for _, v in values]))
@@ -390,14 +400,17 @@ def quality_flags(
     return {"methods": methods, "flags": sorted(flags, key=lambda flag: (-sum(flag["counts"]), flag["reason"]))}
 
 
-def patient_rows(patients: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def patient_rows(patients: pa.Table) -> pa.Table:
     """Rows of a table `patients` whose method fits the modality, the highest percentage first, those without last."""
-    fitting = [row for row in patients if row["modality"] in METHODS[row["method"]].roles]
-    key = ("patient_id", "study_id", "modality", "method")
-    fitting.sort(key=lambda row: tuple(row[name] or "" for name in key))
-    return sorted(
-        fitting, key=lambda row: -1.0 if row["infection_percent"] is None else row["infection_percent"], reverse=True
-    )
+    order = [("infection_percent", "descending")]
+    order += [(name, "ascending") for name in ("patient_id", "study_id", "modality", "method")]
+    return _fitting(patients).sort_by(order)
+
+
+def _fitting(rows: pa.Table) -> pa.Table:
+    """Rows whose method is for their modality."""
+    fitting = pa.array([f"{method} {m}" for method, definition in METHODS.items() for m in definition.roles])
+    return rows.filter(pc.is_in(pc.binary_join_element_wise(rows["method"], rows["modality"], " "), value_set=fitting))
 
 
 def image_rows(infection: pd.DataFrame) -> dict[str, Any]:
@@ -470,7 +483,7 @@ def render(
     cohort: str,
     images: pa.Table,
     infection: pa.Table,
-    patients: Sequence[dict[str, Any]],
+    patients: pa.Table,
     cases: Sequence[dict[str, Any]],
     metrics: Sequence[tuple[str, pa.Table, pa.Table | None]] = (),
     summary: pa.Table | None = None,
@@ -483,10 +496,9 @@ def render(
     ----------
     config : Config
     cohort : str
-    images, infection : pyarrow.Table
-        The cohort's tables, as `schemas.IMAGES` and `schemas.INFECTION` declare them.
-    patients : sequence of dict
-        Rows of `schemas.PATIENTS`.
+    images, infection, patients : pyarrow.Table
+        The cohort's tables, of the columns of `schemas.IMAGES`, `schemas.INFECTION` and `schemas.PATIENTS` those in
+        `OF_IMAGES`, `OF_TABLE` and `OF_PATIENTS`.
     cases : sequence of dict
         For each case its row's values (image_id, method, modality, infection_percent, lung_px, chosen) and `picture`
         (a data URI and nothing in `missing`) or `missing` (why there is no picture); some have `heat`, too.
@@ -527,7 +539,7 @@ def render(
             cases=cases,
             heated=any("heat" in case for case in cases),
             ramp=overlays.ramp_uri(),
-            patients=pooled[:LISTED],
+            patients=pooled.slice(0, LISTED).to_pylist(),
             patients_total=len(pooled),
             table=image_rows(found),
             metrics=[against_truth(*measured) for measured in metrics],

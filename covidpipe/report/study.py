@@ -23,6 +23,7 @@ from covidpipe.registry import DATASETS, MODELS
 from covidpipe.report import curves, dag, figures, page
 from covidpipe.report.cards import card_html
 from covidpipe.study.plan import Plan, plan
+from covidpipe.training.progress import told
 
 # By which score the networks of a task are compared: one of `metrics.nearness.COMPARED`, so that controls have it too.
 MAIN = {"classify": "roc_auc", "segment_lungs": "pooled_dice", "segment_infection": "pooled_dice"}
@@ -206,7 +207,7 @@ def _shown(network: Network, seed: int) -> dict[str, Any]:
             ("Code", run["code"]),
             ("Seed", str(run["seed"])),
             ("Computed on", run["device"]),
-            ("Minutes", f"{run['wall_seconds'] / 60:.0f}"),
+            ("Training time", told(run["wall_seconds"])),
             ("covidpipe", run["covidpipe"]),
             *((name, version) for name, version in run["packages"].items() if name.startswith(("keras", "tensorflow"))),
         ],

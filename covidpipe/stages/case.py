@@ -13,7 +13,7 @@ from covidpipe import paths
 from covidpipe.config import Config
 from covidpipe.errors import BadInput, CovidpipeError, UsageError
 from covidpipe.inference.cohorts import applicable_methods, load_networks
-from covidpipe.inference.looking import Look, for_few, look
+from covidpipe.inference.looking import Look, look
 from covidpipe.io.files import read_pieces, write_text
 from covidpipe.io.hive import infection_in
 from covidpipe.io.read import read_again
@@ -113,7 +113,7 @@ def _look(config: Config, cohort: str, image: dict[str, Any]) -> tuple[Look | No
         array = read_again(root, image)
     except BadInput as error:
         return None, error.sentence
-    networks = load_networks(for_few(config), [image["modality"]], wanted, optional=True)[image["modality"]]
+    networks = load_networks(config, [image["modality"]], wanted, optional=True)[image["modality"]]
     missing = {"segment_lungs"} - set(networks)
     if missing:
         raise CovidpipeError(

@@ -13,7 +13,6 @@ import pandas as pd
 
 from covidpipe import harmonize, paths
 from covidpipe.config import Config, Recipe
-from covidpipe.cores import available_cores
 from covidpipe.inference.engine import LoadedModel, load_model_folder
 from covidpipe.io.files import read_json, write_table, write_text
 from covidpipe.io.store import Store, open_store
@@ -32,6 +31,7 @@ from covidpipe.paper.leaderboard import (
     read_references,
     reference_rows,
 )
+from covidpipe.provenance import cores_in_words
 from covidpipe.quantify import infection_percent
 from covidpipe.quantify.thresholds import adaptive_threshold
 from covidpipe.registry import TRUTH_OF_TASK
@@ -112,7 +112,7 @@ def cost(config: Config, recipes: Sequence[Recipe]) -> Cost:
         parameters=records[0]["parameters"],
         gflop=gflop(plain.network),
         cpu_ms=1000 * seconds_an_image(fast, images),
-        engine=f"{fast.engine}, {available_cores()} CPU cores",
+        engine=f"{fast.engine}, {cores_in_words()}",
         train_minutes=sum(record["wall_seconds"] for record in records) / 60,
     )
 

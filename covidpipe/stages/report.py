@@ -16,16 +16,15 @@ from covidpipe.config import Config
 from covidpipe.errors import BadInput, CovidpipeError
 from covidpipe.harmonize import Transform
 from covidpipe.inference.cohorts import applicable_methods, load_networks
-from covidpipe.inference.looking import for_few, look
-from covidpipe.io.files import read_json, read_table, write_text
+from covidpipe.inference.looking import look
+from covidpipe.io.files import read_columns, read_json, read_table, read_where, write_text
 from covidpipe.io.read import read_again, read_image
 from covidpipe.io.sources import image_root
 from covidpipe.io.store import INDEX, open_store
 from covidpipe.quantify.conformal import calibrations_of
-from covidpipe.quantify.patients import Patients
 from covidpipe.report import overlays, page
 from covidpipe.report.body import without_writing
-from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, METRICS_SUMMARY, RELIABILITY, SUMMARY
+from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, METRICS_SUMMARY, PATIENTS, RELIABILITY, SUMMARY
 from covidpipe.sealed import place
 
 log = logging.getLogger(__name__)
@@ -43,6 +42,7 @@ def run(
     masks: Sequence[Path],
     out: Path,
     metrics: Sequence[Path] = (),
+    patients: Path | None = None,
     summary: Path | None = None,
     calibrations: Sequence[Path] = (),
     *,
@@ -64,6 +64,8 @@ def run(
         The HTML file.
     metrics : sequence of Path
         Folders with a summary.parquet: measurements against truth to be shown.
+    patients : Path, optional
+        Table `patients` of the cohort.
     summary : Path, optional
         Table `summary` of the cohort: quantiles and classes with their intervals.
     calibrations : sequence of Path
@@ -76,12 +78,12 @@ def run(
     BadTable
         A table is missing or broken. An image that cannot be read again leaves its picture out, with the reason.
     """
-    seen, infection = read_table(images, IMAGES), read_table(table, INFECTION)
+    infection = read_columns(table, INFECTION, page.OF_TABLE)
     rows = page.frame(infection)
     cases = overlays.choose_cases(rows, config.report_cases, config.seed).to_dict("records")
     examples = overlays.choose_examples(rows, min(EXAMPLES, config.report_cases), config.seed).to_dict("records")
     ids = pa.array(sorted({case["image_id"] for case in (*cases, *examples)}), pa.string())
-    sources = {row["image_id"]: row for row in seen.filter(pc.is_in(seen["image_id"], value_set=ids)).to_pylist()}
+    sources = {row["image_id"]: row for row in read_where(images, IMAGES, "image_id", ids).to_pylist()}
     found = _find_masks(masks, ids)
     root = image_root(config.source_root(cohort), images.parent / "unpacked")
     sides = [(case, overlays.SIDE_PX) for case in cases] + [(case, overlays.THUMBNAIL_PX) for case in examples]
@@ -91,14 +93,12 @@ def run(
         case.update(_picture(config, root, sources[case["image_id"]], of_case, side))
     if heat:
         _add_heat(config, cohort, root, [case for case in cases if case["picture"]], sources)
-    patients = Patients()
-    patients.add(infection, seen)
+    seen = read_columns(images, IMAGES, page.OF_IMAGES)
+    pooled = PATIENTS.schema.empty_table() if patients is None else read_columns(patients, PATIENTS, page.OF_PATIENTS)
     summaries = [(_heading(folder), *_measured(folder)) for folder in metrics]
     described = None if summary is None else read_table(summary, SUMMARY)
     off = calibrations_of(map(read_json, calibrations))
-    write_text(
-        out, page.render(config, cohort, seen, infection, patients.rows(), cases, summaries, described, examples, off)
-    )
+    write_text(out, page.render(config, cohort, seen, infection, pooled, cases, summaries, described, examples, off))
     log.info("report of %s: %d rows, %d pictures", cohort, len(infection), sum(bool(c["picture"]) for c in cases))
 
 
@@ -155,7 +155,7 @@ def _add_heat(
     """Give each case its heat map as `heat`; without its networks there is none, and the log says so."""
     wanted = applicable_methods(config, config.cohort_methods(cohort))
     try:
-        networks = load_networks(for_few(config), {case["modality"] for case in cases}, wanted)
+        networks = load_networks(config, {case["modality"] for case in cases}, wanted)
     except CovidpipeError as error:
         log.warning("no heat maps: %s", error)
         return

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from covidpipe.registry import DATASETS, MODELS, PARTS
+from covidpipe.training.progress import told
 
 TASK_TEXT = {
     "classify": "says how probable disease is in one image",
     "segment_lungs": "marks the lungs in one image",
     "segment_infection": "marks infected lung in one image",
 }
+PRECISIONS = {"float32": "", "mixed_bfloat16": ", in bfloat16"}
 
 
 def model_card(record: dict[str, Any]) -> str:
@@ -61,7 +63,8 @@ Split `{recipe["protocol"]}`, fold {recipe["fold"]} of {recipe["folds"]} held ou
 
 {record["schedule"]["epochs"]} epochs, batch {record["schedule"]["batch_size"]}, {record["schedule"]["optimizer"]} at \
 {record["schedule"]["learning_rate"]:g} ({record["schedule"]["decay"]}), loss {record["schedule"]["loss"]}, seed \
-{record["seed"]}, {record["wall_seconds"] / 60:.0f} minutes on {record["device"]}.
+{record["seed"]}, {told(record["wall_seconds"])} on {record["device"]}\
+{PRECISIONS[record["schedule"].get("precision", "float32")]}.
 
 Made by `{record["command"]}`, covidpipe {record["covidpipe"]}, code `{record["code"]}`.
 
@@ -78,8 +81,8 @@ def _disease(recipe: dict[str, Any]) -> str:
 
 
 def _limits(recipe: dict[str, Any]) -> str:
-    told = DATASETS[recipe["dataset"]].limits
-    return f"\n- {told}" if told else ""
+    limits = DATASETS[recipe["dataset"]].limits
+    return f"\n- {limits}" if limits else ""
 
 
 def _flattery(recipe: dict[str, Any]) -> str:

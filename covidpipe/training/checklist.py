@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from covidpipe.registry import DATASETS, MODELS, PARTS, TRUTH_OF_TASK
-from covidpipe.training.card import TASK_TEXT
+from covidpipe.training.card import PRECISIONS, TASK_TEXT
+from covidpipe.training.progress import told
 
 # The measures that stand for a task in one line.
 HEADLINES = {
@@ -211,10 +212,11 @@ def _start(record: Mapping[str, Any]) -> str:
 
 
 def _training(record: Mapping[str, Any], schedule: Mapping[str, Any]) -> str:
+    precision = PRECISIONS[schedule.get("precision", "float32")]
     return (
         f"{schedule['epochs']} epochs, batch {schedule['batch_size']}, {schedule['optimizer']} at "
         f"{schedule['learning_rate']:g} ({schedule['decay']}), loss {schedule['loss']}, augmentation "
-        f"{schedule['augment']}, {record['wall_seconds'] / 60:.0f} minutes; all of it in run.json and history.parquet."
+        f"{schedule['augment']}, {told(record['wall_seconds'])}{precision}; all of it in run.json and history.parquet."
     )
 
 

@@ -9,6 +9,7 @@ import keras
 
 from covidpipe.errors import UsageError
 from covidpipe.training.norms import FusedBatchNormalization, fused
+from covidpipe.training.sums import sum_gradients_in_pairs
 
 
 @contextlib.contextmanager
@@ -53,15 +54,12 @@ def shared_by(gpus: int) -> contextlib.AbstractContextManager:
 
 
 def for_training(model: keras.Model) -> keras.Model:
-    """The network to train in the place of `model`: on TensorFlow's CPU a copy with faster layers, or else itself.
-
-    A network that uses a layer again (NABLA-3, IRRCNN) stays as it is: with the faster layers its first gradient was
-    another one in each process on a busy machine, without them it was the same.
-    """
-    if keras.backend.backend() != "tensorflow" or any(len(layer._inbound_nodes) > 1 for layer in model.layers):
+    """The network to train in the place of `model`: on TensorFlow's CPU a copy with faster layers, or else itself."""
+    if keras.backend.backend() != "tensorflow":
         return model
     import tensorflow as tf
 
+    sum_gradients_in_pairs()
     return model if tf.config.list_physical_devices("GPU") else _copy(model, fused)
 
 

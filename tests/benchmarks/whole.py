@@ -47,7 +47,7 @@ SIZE = 64  # rows and columns of a slice
 GRID = 64
 SHARD = 4096  # what costs little an image is worth large shards
 RECORD = ROOT / "tests" / "benchmarks" / "whole.csv"
-STAGES = ("ingest", "predict", "quantify", "collect")
+STAGES = ("ingest", "predict", "quantify", "collect", "report")
 OF_SHARDS = ("predict", "quantify")
 
 
@@ -138,39 +138,47 @@ def run(folder: Path, what: str, images: int) -> dict[str, Any]:
         return {stage: benchmarks(folder, stage)[first.get(stage, 0) :] for stage in STAGES}
 
     before = 0.0 if once else sum(some["cpu_time"].sum() for some in jobs().values())
+    seconds, cpu_seconds, most = snakemake(folder, "--rerun-incomplete")
+    begun.unlink()
+    out = results / "cohorts" / "whole"
+    if refused := pq.read_metadata(out / "rejected.parquet").num_rows:
+        raise SystemExit(f"{refused} images were rejected, wanted none: {results}")
+    took = jobs()
+    plan_seconds, _, plan_bytes = snakemake(folder, "--dry-run", "--forcerun", "predict")
+    return {
+        "images": images,
+        "run": what,
+        "once": once,
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu_seconds + before, 1),
+        "jobs": sum(map(len, took.values())),
+        "files": sum(len(files) for _, _, files in os.walk(results)),
+        "rows": pq.read_metadata(out / "infection.parquet").num_rows,
+        "planner_mb": most >> 20,
+        "plan_seconds": round(plan_seconds, 1),
+        "plan_mb": plan_bytes >> 20,
+        **{f"{stage}_mb": round(some["max_rss"].max()) for stage, some in took.items()},
+        **{f"{stage}_cpu": round(some["cpu_time"].sum(), 1) for stage, some in took.items()},
+    }
+
+
+def snakemake(folder: Path, *options: str) -> tuple[float, float, int]:
+    """Snakemake over the cohort: seconds by the clock and of processor with all its jobs', and its own most bytes."""
     command = [
         *(sys.executable, "-m", "snakemake", "cohort", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"),
-        *("--configfile", str(study(folder)), "--rerun-incomplete", "--directory", str(folder)),
-        *("--set-threads", "predict=1", "ingest=2"),
+        *("--configfile", str(study(folder)), "--directory", str(folder)),
+        *("--set-threads", "predict=1", "ingest=2", *options),
     ]
     began, most = time.monotonic(), 0
     with (folder / "snakemake.log").open("a", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(ROOT)})
         while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
             most = max(most, high_water(process.pid))
-            time.sleep(1)
+            time.sleep(0.2)
     _, status, used = ended
-    seconds = time.monotonic() - began
     if status:
         raise SystemExit(f"Snakemake stopped; its log: {folder / 'snakemake.log'}")
-    begun.unlink()
-    out = results / "cohorts" / "whole"
-    if refused := pq.read_metadata(out / "rejected.parquet").num_rows:
-        raise SystemExit(f"{refused} images were rejected, wanted none: {results}")
-    took = jobs()
-    return {
-        "images": images,
-        "run": what,
-        "once": once,
-        "seconds": round(seconds, 1),
-        "cpu_seconds": round(used.ru_utime + used.ru_stime + before, 1),
-        "jobs": sum(map(len, took.values())),
-        "files": sum(len(files) for _, _, files in os.walk(results)),
-        "rows": pq.read_metadata(out / "infection.parquet").num_rows,
-        "planner_mb": most >> 20,
-        **{f"{stage}_mb": round(some["max_rss"].max()) for stage, some in took.items()},
-        **{f"{stage}_cpu": round(some["cpu_time"].sum(), 1) for stage, some in took.items()},
-    }
+    return time.monotonic() - began, used.ru_utime + used.ru_stime, most
 
 
 def benchmarks(folder: Path, stage: str) -> pd.DataFrame:

@@ -32,8 +32,12 @@ COPIED = ("covidpipe", "workflow", "config", "Snakefile", "slurm", "pyproject.to
 # What tells when and how long, not what: everything else must be the same to the byte.
 NO_RESULT = ("logs", "benchmarks", "configs", ".snakemake", "preflight")
 NO_RESULT_FILES = ("run.json", "ro-crate-metadata.json", "card.md", ".snakemake_timestamp", "known.sealed")
-# What the page of a study says of the same: commands, which name folders, and minutes.
-OF_A_RUN = re.compile(rb"<code>covidpipe .*?</code>|[0-9]+ minutes|<dt>Minutes</dt>\s*<dd>.*?</dd>", re.DOTALL)
+# What the page of a study says of the same: commands, which name folders, and how long a training took.
+OF_A_RUN = re.compile(
+    rb"<code>covidpipe .*?</code>|<dt>Training time</dt>\s*<dd>.*?</dd>"
+    rb"|(?:[0-9]+ h )?[0-9]+ (?:min|s)(?= on |;|, in bfloat16)",
+    re.DOTALL,
+)
 
 
 def main() -> int:

@@ -222,7 +222,8 @@ def done(tmp_path_factory) -> tuple[Path, Path, str]:
         quantify.run(config, "c", images, shard, 0, shard / "infection.parquet")
         collect.run(config, "c", images, [shard / "infection.parquet"], written / "out")
         table = written / "out" / "infection.parquet"
-        report.run(config, "c", images, table, [shard], written / "out" / "report.html")
+        pooled = written / "out" / "patients.parquet"
+        report.run(config, "c", images, table, [shard], written / "out" / "report.html", patients=pooled)
         given = {"name": "c", "cohort_out": str(written / "results" / "cohorts" / "c"), "shard": "00000"}
         params = {
             stage: workflow.settings(config, stage, given)

@@ -22,12 +22,22 @@ from PIL import Image
 from covidpipe.config import Config, parse
 from covidpipe.errors import BadTable, CovidpipeError
 from covidpipe.harmonize import Transform
-from covidpipe.io.files import read_frame, write_table
+from covidpipe.io.files import read_frame, read_table, write_table
 from covidpipe.io.store import write_store
 from covidpipe.quantify.conformal import Calibration
+from covidpipe.quantify.patients import Patients
 from covidpipe.quantify.reference import MODEL_COLUMNS, deciding_settings
 from covidpipe.report import figures, overlays, page, terminal
-from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX, METRICS_SUMMARY, RELIABILITY, SCHEMA_VERSION, SUMMARY
+from covidpipe.schemas import (
+    IMAGES,
+    INFECTION,
+    MASK_INDEX,
+    METRICS_SUMMARY,
+    PATIENTS,
+    RELIABILITY,
+    SCHEMA_VERSION,
+    SUMMARY,
+)
 from covidpipe.stages import report
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & \"'"
@@ -41,7 +51,11 @@ class Made:
     table: Path
     masks: list[Path]
     metrics: list[Path]
+    patients: Path
     folder: Path
+
+
+TABLES = (("out/infection.parquet", INFECTION), ("ingest/images.parquet", IMAGES))
 
 
 def ellipse(shape, row, column, height, width):
@@ -142,6 +156,9 @@ def make_cohort(folder: Path, images: int = 12, shape=(96, 120), cohort: str = "
             planes.append((transform.forward_mask(lung), transform.forward_mask(infection)))
     write_table(folder / "ingest" / "images.parquet", seen, IMAGES)
     write_table(folder / "out" / "infection.parquet", rows, INFECTION)
+    pooled = Patients()
+    pooled.add(*(read_table(folder / place, spec) for place, spec in TABLES))
+    write_table(folder / "out" / "patients.parquet", pooled.rows(), PATIENTS)
     masks, half = [], len(entries) // 2
     for k, part in enumerate((slice(0, half), slice(half, None))):
         numbered = [entry | {"n": n} for n, entry in enumerate(entries[part])]
@@ -179,7 +196,13 @@ def make_cohort(folder: Path, images: int = 12, shape=(96, 120), cohort: str = "
         "test",
     )
     return Made(
-        config, folder / "ingest" / "images.parquet", folder / "out" / "infection.parquet", masks, [metrics], folder
+        config,
+        folder / "ingest" / "images.parquet",
+        folder / "out" / "infection.parquet",
+        masks,
+        [metrics],
+        folder / "out" / "patients.parquet",
+        folder,
     )
 
 
@@ -197,6 +220,7 @@ def written(made: Made, out: Path, **changes) -> str:
         made.masks,
         out,
         made.metrics,
+        made.patients,
     )
     return out.read_text(encoding="utf-8")
 
@@ -297,13 +321,29 @@ def test_results_stand_for_the_methods_that_fit_the_modality(made):
     }
 
 
+def patients(rows: list[dict]) -> pa.Table:
+    told = ("patient_id", "study_id", "modality", "method", "infection_percent", "days_since_first_study")
+    return pa.Table.from_pylist(rows, pa.schema([PATIENTS.schema.field(name) for name in told]))
+
+
+def test_patients_are_those_of_their_table(made, document):
+    section = document[document.index('<section id="patients"') : document.index('<h3 id="courses"')]
+    told = [row for row in read_table(made.patients, PATIENTS).to_pylist() if row["modality"] == "ct"]
+    assert len(told) >= 4
+    for row in told:
+        assert (
+            f'<code>{row["patient_id"]}</code></th><td class="number">{page.percent(row["infection_percent"])}'
+            in section
+        )
+
+
 def test_patients_come_by_falling_percentage_and_only_where_the_method_fits():
     def row(patient, percent, modality="ct", method="khan2020"):
         keys = {"patient_id": patient, "study_id": None, "modality": modality, "method": method}
         return keys | {"infection_percent": percent}
 
     rows = [row("a", None), row("b", 0.0), row("d", 7.5, method="alom2020"), row("c", 7.5), row("e", None, "xr")]
-    assert [r["patient_id"] for r in page.patient_rows(rows)] == ["c", "d", "b", "a"]
+    assert page.patient_rows(patients(rows))["patient_id"].to_pylist() == ["c", "d", "b", "a"]
 
 
 def test_a_long_table_is_cut_at_the_lowest_percentages_and_says_so(made, monkeypatch, tmp_path):
@@ -353,9 +393,9 @@ def test_the_course_of_a_patient_needs_two_days():
         }  # fmt: skip
 
     rows = [row("a", 0, 3.0), row("a", 0, 4.0), row("b", None, 3.0), row("b", 4, 4.0), row("c", 0, 5.0)]
-    assert page.courses(rows)["drawn"] == [] and page.courses([])["total"] == 0
+    assert page.courses(patients(rows))["drawn"] == [] and page.courses(patients([]))["total"] == 0
     rows += [row("c", 9, 2.0), row("c", 3, None), row("c", 0, 8.0, "alom2020"), row("d", 7, 31.0), row("d", 1, 1.0)]
-    found = page.courses(rows)
+    found = page.courses(patients(rows))
     assert [(one["patient"], one["days"], one["change"]) for one in found["drawn"]] == [("d", 7, 30.0), ("c", 9, -3.0)]
     assert found["methods"] == ["khan2020"]
     assert "khan2020: day 0 5.0 %, day 9 2.0 %." in found["drawn"][1]["chart"]
@@ -367,7 +407,7 @@ def test_ten_thousand_images_make_a_page_of_less_than_15_mb(tmp_path):
     seen = keys.assign(path="a.png", frame=0, modality_source="header", accepted=True).to_dict("records")
     images = pa.Table.from_pylist([row | {"warnings": []} for row in seen], schema=IMAGES.schema)
     config = parse({"cohorts": {"big": {"path": "x"}}}, "test")
-    document = page.render(config, "big", images, infection, [], [])
+    document = page.render(config, "big", images, infection, PATIENTS.schema.empty_table(), [])
     rows = json.loads(re.search(r'<script id="image-rows"[^>]*>(.*?)</script>', document, re.DOTALL)[1])
     assert len(rows) == 20_000 and len(document) < 15e6
 

@@ -146,6 +146,9 @@ def test_answers_follow_the_records(study):
         changed = {**record, "recipe": {**record["recipe"], **changes.pop("recipe", {})}, **changes}
         return {item.claim: item.answer for item in items(changed, {"patients": 6}, [])}
 
+    assert "augmentation standard, 60 s; all of it" in answers()["25"]
+    halved = {**record["schedule"], "precision": "mixed_bfloat16"}
+    assert "60 s, in bfloat16; all of it" in answers(schedule=halved)["25"]
     assert answers()["21"].startswith("The patient") and answers()["24"] == "At random, seed 7."
     assert answers(recipe={"protocol": "published"})["21"].startswith("The image only: a patient may stand on both")
     parent = {"name": "first", "weights_sha256": "ab" * 32}

@@ -17,7 +17,7 @@ import tiny_cohort as tiny
 from covidpipe import cli, schemas
 from covidpipe.errors import BadTable, UsageError
 from covidpipe.io import export, files, validate
-from covidpipe.io.files import read_pieces, read_rows, read_table, write_pieces, write_table
+from covidpipe.io.files import read_columns, read_pieces, read_rows, read_table, write_pieces, write_table
 from covidpipe.io.hive import write_dataset
 from covidpipe.io.shards import shard_folders
 from covidpipe.schemas import INFECTION, REJECTED
@@ -60,6 +60,21 @@ def test_some_rows_of_another_table_are_refused(rows, tmp_path):
         read_rows(tmp_path / "old.parquet", INFECTION, 3, 4)
     with pytest.raises(BadTable, match="there is no such table"):
         read_rows(tmp_path / "none.parquet", INFECTION, 3, 4)
+
+
+def test_some_columns_are_those_of_the_whole_table_in_a_file_and_in_a_folder(rows, tmp_path):
+    names = ["modality", "infection_percent", "qc_reasons"]
+    write_table(tmp_path / "big.parquet", rows, INFECTION)
+    write_dataset(tmp_path / "big", [rows], INFECTION, 30)
+    for place in ("big.parquet", "big"):
+        assert read_columns(tmp_path / place, INFECTION, names) == read_table(tmp_path / place, INFECTION).select(names)
+    write_table(tmp_path / "none.parquet", [], INFECTION)
+    assert read_columns(tmp_path / "none.parquet", INFECTION, names).num_rows == 0
+    # what is left out is checked too: a file with a wrong value is no table of percentages
+    wrong = rows.set_column(rows.schema.names.index("qc_status"), "qc_status", pa.array(["fine"] * len(rows)))
+    pq.write_table(wrong, tmp_path / "wrong.parquet")
+    with pytest.raises(BadTable, match=r"wrong\.parquet: .*qc_status.*fine"):
+        read_columns(tmp_path / "wrong.parquet", INFECTION, names)
 
 
 def test_a_folder_holds_the_same_rows_wherever_its_pieces_were_cut(rows, tmp_path):

@@ -7,6 +7,7 @@ rule report:
         table=table_of_cohort,
         masks=shard_files("masks.zarr"),
         metrics=metrics_of_cohort,
+        patients="{cohort_out}/patients.parquet",
         summary="{cohort_out}/summary.parquet",
         models=models_of_cohort,
         calibrations=calibrations_of_cohort,
@@ -37,5 +38,6 @@ rule report:
         "Writing the report of {params.cohort}"
     shell:
         "covidpipe report {params.cohort} --config {params.config_file:q} --images {input.images:q} "
-        "--table {input.table:q} --masks {params.masks:q} --metrics {params.metrics:q} --summary {input.summary:q} "
-        "--calibrations {input.calibrations:q} --heat --out {output.html:q} > {log:q} 2>&1"
+        "--table {input.table:q} --patients {input.patients:q} --summary {input.summary:q} --masks {params.masks:q} "
+        "--metrics {params.metrics:q} --calibrations {input.calibrations:q} --heat --out {output.html:q} "
+        "> {log:q} 2>&1"
