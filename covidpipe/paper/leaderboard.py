@@ -18,7 +18,7 @@ from covidpipe.io.readable import markdown_table
 from covidpipe.paper.figures import CAPTIONS
 from covidpipe.paper.published import printed_lines
 from covidpipe.paper.tables import NOT_RUN, Row, Scores
-from covidpipe.registry import DATASETS, MODELS, TASKS
+from covidpipe.registry import DATASETS, MODELS, REGIMES, TASKS
 from covidpipe.training.card import PRECISIONS
 from covidpipe.training.progress import told
 
@@ -122,7 +122,8 @@ def families(config: Config) -> dict[Key, dict[tuple[str, str], dict[str, Recipe
         alike: dict[str, str] = {}
         for recipes in networks.values():
             for name, recipe in recipes.items():
-                same = recipe.model_copy(update={"model": "", "width": 1.0, "regime": "", "reading": "", "fold": 0})
+                view = "lung_view" if _sees_lungs_alone(recipe) else ""
+                same = recipe.model_copy(update={"model": "", "width": 1.0, "regime": view, "reading": "", "fold": 0})
                 alike.setdefault(same.model_dump_json(), name)
             if len({recipe.width for recipe in recipes.values()}) > 1:
                 raise BadConfig(f"training: {', '.join(recipes)} are folds of one network: give them one `width`.")
@@ -131,9 +132,13 @@ def families(config: Config) -> dict[Key, dict[tuple[str, str], dict[str, Recipe
             named = f", as `{'` and `'.join(list(alike.values())[:2])}` do" if len(alike) > 1 else " in their folds"
             raise BadConfig(
                 f"{task} on {dataset}: a leaderboard compares networks alone, and recipes differ in more{named}. "
-                "Give all the same image_size, channels, validation, schedule and folds."
+                "Give all the same image_size, channels, validation, schedule and folds, `lung_view` to all or none."
             )
     return found
+
+
+def _sees_lungs_alone(recipe: Recipe) -> bool:
+    return REGIMES[recipe.task][recipe.regime].input == "lung_view"
 
 
 def network_rows(standing: Standing, label: str) -> list[Row]:
@@ -345,6 +350,7 @@ def _section(config: Config, rows: Sequence[Row], task: str, data: str) -> str:
     ]
     recipe = next(r for r in config.training.values() if (r.task, r.dataset, r.protocol) == (task, data, "grouped"))
     schedule = config.schedules[recipe.schedule]
+    seen = " of the lungs alone" if _sees_lungs_alone(recipe) else ""
     drawn = "" if schedule.images_per_epoch is None else f" of {schedule.images_per_epoch} images"
     folds = sorted(
         {r.fold for r in config.training.values() if (r.task, r.dataset, r.protocol) == (task, data, "grouped")}
@@ -352,7 +358,7 @@ def _section(config: Config, rows: Sequence[Row], task: str, data: str) -> str:
     words = [
         DATASETS[data].text[0].upper() + DATASETS[data].text[1:],
         f"Test parts of {'fold' if len(folds) == 1 else 'folds'} {', '.join(map(str, folds))} of {config.folds}",
-        f"{recipe.image_size} px, {schedule.epochs} epochs{drawn}, batch {schedule.batch_size}, "
+        f"{recipe.image_size} px{seen}, {schedule.epochs} epochs{drawn}, batch {schedule.batch_size}, "
         f"{schedule.optimizer} at {schedule.learning_rate:g}, augmentation {schedule.augment}"
         f"{PRECISIONS[schedule.precision]}",
     ]

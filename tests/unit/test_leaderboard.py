@@ -60,6 +60,8 @@ def test_recipes_that_differ_in_more_than_the_network_are_no_comparison(tmp_path
     }
     with pytest.raises(BadConfig, match="recipes differ in more, as `a` and `b` do"):
         board.families(study(tmp_path, a={}, b={"model": "segnet", "image_size": 64}))
+    with pytest.raises(BadConfig, match=r"as `a` and `b` do.*`lung_view` to all or none"):
+        board.families(study(tmp_path, a={}, b={"model": "segnet", "regime": "lung_view"}))
     with pytest.raises(BadConfig, match="recipes differ in more in their folds"):
         board.families(study(tmp_path, a={}, a_1={"fold": 1}, b={"model": "segnet"}))
     with pytest.raises(BadConfig, match="a, a_1 are folds of one network: give them one `width`"):
@@ -209,6 +211,11 @@ def test_the_page_tells_cost_beside_quality_controls_and_sources(tmp_path):
     assert "two radiologists against each other" in text and "doi:10.1016/j.redii.2022.100003" in text
     assert "279 images of 6 patients" in text and "Label `short`" in text
     assert "![What networks cost, and how good they are](picture.svg)" in text
+    assert "32 px, " in text and "bfloat16" not in text
+    lungs = study(tmp_path, a={"regime": "lung_view", "schedule": "short"})
+    lungs.schedules["short"] = lungs.schedules["short"].model_copy(update={"epochs": 3, "precision": "mixed_bfloat16"})
+    text = board.page(lungs, rows(), "picture.svg")
+    assert "32 px of the lungs alone, 3 epochs, batch" in text and "augmentation standard, in bfloat16" in text
 
 
 def test_two_regimes_of_a_network_are_told_apart():
