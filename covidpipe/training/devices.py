@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator
 import keras
 
 from covidpipe.errors import UsageError
+from covidpipe.training.dilated import TappedConv2D, is_slow
 from covidpipe.training.norms import FusedBatchNormalization, fused
 from covidpipe.training.sums import sum_gradients_in_pairs
+
+PLAIN = {FusedBatchNormalization: keras.layers.BatchNormalization, TappedConv2D: keras.layers.Conv2D}
 
 
 @contextlib.contextmanager
@@ -60,14 +63,18 @@ def for_training(model: keras.Model) -> keras.Model:
     import tensorflow as tf
 
     sum_gradients_in_pairs()
-    return model if tf.config.list_physical_devices("GPU") else _copy(model, fused)
+    return model if tf.config.list_physical_devices("GPU") else _copy(model, _faster)
+
+
+def _faster(layer: keras.layers.Layer) -> keras.layers.Layer:
+    return TappedConv2D.from_config(layer.get_config()) if is_slow(layer) else fused(layer)
 
 
 def for_use(model: keras.Model) -> keras.Model:
     """A copy of Keras' own layers in float32: what was trained in bfloat16 is used on machines that have none."""
 
     def plain(layer: keras.layers.Layer) -> keras.layers.Layer:
-        kind = keras.layers.BatchNormalization if isinstance(layer, FusedBatchNormalization) else type(layer)
+        kind = PLAIN.get(type(layer), type(layer))
         return kind.from_config({**layer.get_config(), "dtype": "float32"})
 
     return _copy(model, plain)
