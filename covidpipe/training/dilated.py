@@ -1,8 +1,8 @@
 """Dilated convolutions without what reaches beyond the image, while a network is trained on a CPU.
 
-TensorFlow pads the map by the dilation on all sides and takes it apart, one image for each offset: in DeepLabv3's pyramid
-6 x 6 (of 96 px) become 42 x 42 for a dilation of 18, whose outer taps see padding alone. That was nine tenths of a
-training step. Here every tap is a 1 x 1 convolution of the part of the map that it sees.
+TensorFlow pads the map by the dilation on all sides and takes it apart, one image for each offset: in DeepLabv3's
+pyramid 6 x 6 (of 96 px) become 42 x 42 for a dilation of 18, whose outer taps see padding alone. That was nine tenths
+of a training step. Here every tap is a 1 x 1 convolution of the part of the map that it sees.
 """
 
 from __future__ import annotations
