@@ -122,7 +122,7 @@ def families(config: Config) -> dict[Key, dict[tuple[str, str], dict[str, Recipe
         alike: dict[str, str] = {}
         for recipes in networks.values():
             for name, recipe in recipes.items():
-                view = "lung_view" if _sees_lungs_alone(recipe) else ""
+                view = "lung_view" if sees_lungs_alone(recipe) else ""
                 same = recipe.model_copy(update={"model": "", "width": 1.0, "regime": view, "reading": "", "fold": 0})
                 alike.setdefault(same.model_dump_json(), name)
             if len({recipe.width for recipe in recipes.values()}) > 1:
@@ -137,7 +137,8 @@ def families(config: Config) -> dict[Key, dict[tuple[str, str], dict[str, Recipe
     return found
 
 
-def _sees_lungs_alone(recipe: Recipe) -> bool:
+def sees_lungs_alone(recipe: Recipe) -> bool:
+    """Whether a network is shown the lung view, or else the whole frame."""
     return REGIMES[recipe.task][recipe.regime].input == "lung_view"
 
 
@@ -350,7 +351,7 @@ def _section(config: Config, rows: Sequence[Row], task: str, data: str) -> str:
     ]
     recipe = next(r for r in config.training.values() if (r.task, r.dataset, r.protocol) == (task, data, "grouped"))
     schedule = config.schedules[recipe.schedule]
-    seen = " of the lungs alone" if _sees_lungs_alone(recipe) else ""
+    seen = " of the lungs alone" if sees_lungs_alone(recipe) else ""
     drawn = "" if schedule.images_per_epoch is None else f" of {schedule.images_per_epoch} images"
     folds = sorted(
         {r.fold for r in config.training.values() if (r.task, r.dataset, r.protocol) == (task, data, "grouped")}

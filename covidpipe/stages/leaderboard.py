@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from covidpipe import harmonize, paths
+from covidpipe import harmonize, lung_view, paths
 from covidpipe.config import Config, Recipe
 from covidpipe.inference.engine import LoadedModel, load_model_folder
 from covidpipe.io.files import read_json, write_table, write_text
@@ -30,6 +30,7 @@ from covidpipe.paper.leaderboard import (
     pictured,
     read_references,
     reference_rows,
+    sees_lungs_alone,
 )
 from covidpipe.provenance import cores_in_words
 from covidpipe.quantify import infection_percent
@@ -179,7 +180,8 @@ def _of_masks(config: Config, recipe: Recipe) -> Answers:
     if recipe.task == "segment_infection":
         fine = open_store(paths.harmonized(config, recipe.dataset, config.harmonize.source_size))
     scores: dict[str, list[Row]] = {}
-    for name, window, found, truth, lung in _painted(config, store, fine, test, mask, painted):
+    shown = _in_view if sees_lungs_alone(recipe) else _in_frame
+    for name, window, found, truth, lung in _painted(config, store, fine, test, mask, painted, shown):
         row: Row = dict(score_mask(found[window], truth[window]))
         row |= {"percent": infection_percent(found, lung), "true_percent": infection_percent(truth, lung)}
         scores.setdefault(name, []).append({key: np.nan if v is None else v for key, v in row.items()})
@@ -187,7 +189,13 @@ def _of_masks(config: Config, recipe: Recipe) -> Answers:
 
 
 def _painted(
-    config: Config, store: Store, fine: Store | None, test: pd.DataFrame, mask: str, painted: Mapping[str, np.ndarray]
+    config: Config,
+    store: Store,
+    fine: Store | None,
+    test: pd.DataFrame,
+    mask: str,
+    painted: Mapping[str, np.ndarray],
+    shown: Callable[[np.ndarray, np.ndarray, int], np.ndarray],
 ) -> Iterator[tuple[str, tuple[slice, slice], np.ndarray, np.ndarray, np.ndarray]]:
     """Name of each control, where the image lies, what is marked, the truth and the lungs, image by image."""
     place = {} if fine is None else dict(zip(fine.index["image_id"], fine.index["n"], strict=True))
@@ -204,4 +212,14 @@ def _painted(
             at = np.array([place[row.image_id]])
             image, inside = fine.read("image", at)[0], fine.read("lung_mask", at)[0] > 0
             marked = adaptive_threshold(image, inside, config.threshold)
-            yield "threshold", window, harmonize.nearest(marked, *truth.shape), truth, lung
+            yield "threshold", window, shown(marked, inside, store.size), truth, lung
+
+
+def _in_frame(marked: np.ndarray, lung: np.ndarray, size: int) -> np.ndarray:
+    """What is marked in the whole frame, (size, size), as a network sees it that is shown the frame."""
+    return harmonize.nearest(marked, size, size)
+
+
+def _in_view(marked: np.ndarray, lung: np.ndarray, size: int) -> np.ndarray:
+    """The same as a network sees it that is shown the lungs alone."""
+    return lung_view.view_mask(marked, lung_view.around(lung), size)

@@ -14,6 +14,7 @@ from covidpipe import paths, workflow
 from covidpipe.config import Config, Recipe, load
 from covidpipe.errors import BadConfig, BadTable
 from covidpipe.io.files import read_table, write_json, write_table
+from covidpipe.lung_view import around, view_mask
 from covidpipe.metrics.summary import MEASURES as OF_AN_IMAGE
 from covidpipe.paper import leaderboard as board
 from covidpipe.registry import MODELS, TASKS
@@ -135,6 +136,31 @@ def test_the_controls_of_infection_by_hand(tmp_path, monkeypatch):
     assert found["threshold"]["infection_percent_concordance"]["value"] == 1
     assert found["threshold"]["pooled_dice"]["patients"] == 2
     assert set(found) <= set(board.CONTROLS)
+
+
+def test_the_threshold_is_compared_where_the_networks_look(tmp_path, monkeypatch):
+    whole, view = Drawn(), Drawn()  # lungs at the lower right of a frame of 40, and a view of 24 of them alone
+    whole.lung_mask = np.zeros((2, 40, 40), np.uint8)
+    whole.lung_mask[:, 10:38, 20:38] = 1
+    whole.infection_mask = np.zeros_like(whole.lung_mask)
+    whole.infection_mask[1, 12:20, 22:30] = 1
+    whole.image = 20 + 150 * whole.infection_mask
+    whole.size, view.size = 40, 24
+    squares = [around(lung > 0) for lung in whole.lung_mask]
+    for name in ("lung_mask", "infection_mask"):
+        setattr(view, name, np.stack([view_mask(m, s, 24) for m, s in zip(getattr(whole, name), squares, strict=True)]))
+    rows = pd.DataFrame(
+        {"n": [0, 1], "image_id": ["i", "j"], "group": ["p", "q"], "label": [False, True]}
+        | dict.fromkeys(("top", "left"), 0)
+        | dict.fromkeys(("height", "width"), 24)
+    )
+    monkeypatch.setattr(leaderboard, "labelled", lambda config, recipe: (view, {"train": rows, "test": rows}))
+    monkeypatch.setattr(leaderboard, "open_store", lambda path: whole)
+    monkeypatch.setattr(leaderboard, "adaptive_threshold", lambda image, lung, settings: (image > 100) & lung)
+    recipe = Recipe(**MASKS | {"regime": "lung_view"}, image_size=24)
+    assert leaderboard.measured_controls(study(tmp_path), [recipe])["threshold"]["pooled_dice"]["value"] == 1
+    recipe = Recipe(**MASKS, image_size=24)
+    assert leaderboard.measured_controls(study(tmp_path), [recipe])["threshold"]["pooled_dice"]["value"] < 0.5
 
 
 def test_always_positive_is_right_as_often_as_there_is_disease(tmp_path, monkeypatch):
