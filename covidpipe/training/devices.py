@@ -10,7 +10,6 @@ import keras
 from covidpipe.errors import UsageError
 from covidpipe.training.dilated import TappedConv2D, is_slow
 from covidpipe.training.norms import FusedBatchNormalization, fused
-from covidpipe.training.sums import sum_gradients_in_pairs
 
 PLAIN = {FusedBatchNormalization: keras.layers.BatchNormalization, TappedConv2D: keras.layers.Conv2D}
 
@@ -62,7 +61,6 @@ def for_training(model: keras.Model) -> keras.Model:
         return model
     import tensorflow as tf
 
-    sum_gradients_in_pairs()
     return model if tf.config.list_physical_devices("GPU") else _copy(model, _faster)
 
 

@@ -29,6 +29,7 @@ from covidpipe.training.labelled import Labelled
 from covidpipe.training.losses import class_weights, segmentation_loss
 from covidpipe.training.progress import epoch_line, told
 from covidpipe.training.stopping import StopRequests
+from covidpipe.training.sums import gradients_summed_in_pairs
 from covidpipe.training.validation import Verdict, judge
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ def averaged(model: keras.Model) -> Iterator[None]:
             weight.assign(value)
 
 
+@gradients_summed_in_pairs()
 def fit(
     model: keras.Model,
     recipe: Recipe,

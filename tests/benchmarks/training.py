@@ -28,6 +28,7 @@ from covidpipe.training.devices import for_training, precision
 from covidpipe.training.fit import _Feed, _Step, make_optimizer
 from covidpipe.training.labelled import Labelled
 from covidpipe.training.losses import segmentation_loss
+from covidpipe.training.sums import gradients_summed_in_pairs
 from tests.benchmarks.store import pictures
 from tests.benchmarks.timing import Ratio, paired, share, told
 
@@ -58,8 +59,9 @@ class Training:
         self.feed, self.step = _Feed(self.model, batches, 0, FOREVER), _Step(self.model)
 
     def go_on(self) -> None:
-        for _ in range(STEPS):
-            self.step.train(self.feed.next())
+        with gradients_summed_in_pairs():
+            for _ in range(STEPS):
+                self.step.train(self.feed.next())
 
 
 def product(operations: float) -> Callable[[], np.ndarray]:
