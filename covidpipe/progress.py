@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO, TypeVar
 
+from covidpipe.words import duration, per
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -54,29 +56,6 @@ class Rate:
             return words
         left = seconds / since * (self.total - done)
         return f"{words}, {per(since / seconds)}" + (f", about {duration(left)} left" if done < self.total else "")
-
-
-def per(rate: float) -> str:
-    """A rate in the unit in which it is at least 1, or in hours.
-
-    >>> per(3.21), per(0.2), per(0.001)
-    ('3.2 a second', '12.0 a minute', '3.6 an hour')
-    """
-    for seconds, unit in ((1, "second"), (60, "minute")):
-        if rate * seconds >= 1:
-            return f"{rate * seconds:,.1f} a {unit}"
-    return f"{rate * 3600:,.1f} an hour"
-
-
-def duration(seconds: float) -> str:
-    """A time in words that one would say.
-
-    >>> duration(12), duration(340), duration(9000)
-    ('12 s', '6 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def track(items: Iterable[T], total: int, unit: str = "images", stream: TextIO | None = None) -> Iterator[T]:

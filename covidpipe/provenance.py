@@ -23,6 +23,7 @@ from covidpipe import __version__
 from covidpipe.cores import available_cores
 from covidpipe.errors import BadConfig
 from covidpipe.schemas import TABLES
+from covidpipe.words import counted
 
 PACKAGE = Path(__file__).parent
 
@@ -202,8 +203,7 @@ def _keep_freed_memory() -> None:
 
 def cores_in_words() -> str:
     """The cores that this process may use, such as ``2 CPU cores``."""
-    cores = available_cores()
-    return f"{cores} CPU core{'s' if cores > 1 else ''}"
+    return counted(available_cores(), "CPU core")
 
 
 def device_name() -> str:

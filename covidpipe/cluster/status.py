@@ -14,7 +14,7 @@ from covidpipe import paths
 from covidpipe.cluster import journal, slurm
 from covidpipe.cluster.journal import Job, Run
 from covidpipe.config import Config
-from covidpipe.training.progress import told
+from covidpipe.words import duration
 from covidpipe.workflow import has_truth, shards_of
 
 MOST_BENCHMARKS = 200  # files that are read for the median of a stage
@@ -177,7 +177,7 @@ def page(status: Status) -> str:
     if status.stages:
         lines += ["", f"{'stage':<10}{'done':>8}{'of':>8}{'each':>10}"]
     for stage in status.stages:
-        each = "" if stage.seconds is None else told(stage.seconds)
+        each = "" if stage.seconds is None else duration(stage.seconds)
         lines.append(f"{stage.name:<10}{stage.done:>8,}{stage.of:>8,}{each:>10}")
     if status.at_least:
         lines.append("(more shards than these: a cohort is not ingested yet)")
@@ -186,7 +186,7 @@ def page(status: Status) -> str:
     lines += _some("waiting", [f"{job.text}{_slurm(job)}: {why}" for job, why in status.waiting])
     lines += _some("failed", [job.sentence or job.text for job in status.failed])
     if status.ends is not None:
-        lines += ["", f"expected end: {_clock(status.ends)} (in {told(max(0.0, status.ends - time.time()))})"]
+        lines += ["", f"expected end: {_clock(status.ends)} (in {duration(max(0.0, status.ends - time.time()))})"]
     if run is not None and run.state == "killed" and status.locked:
         lines += ["", "The folder is still locked by it: snakemake --unlock, then the same command as before."]
     if status.left_behind:

@@ -15,6 +15,7 @@ from typing import Any
 from covidpipe import paths
 from covidpipe.cluster import faults, journal, slurm
 from covidpipe.config import Config
+from covidpipe.words import counted
 
 SUBMITTED = re.compile(r"^Job (\S+) has been submitted with SLURM jobid (\S+) \(log: (.+)\)\.$")
 SLURM_RUN = re.compile(r"^SLURM run ID: (\S+)$", re.MULTILINE)
@@ -300,8 +301,8 @@ def in_words(resources: Any) -> str:
     """
     kind, cores = resources.get("gpu_model"), resources.get("_cores")
     gpus = resources.get("gpu") or 0
-    parts = [f"{gpus} GPU{'s' if gpus > 1 else ''}{f' ({kind})' if kind else ''}" if gpus else "no GPU"]
-    parts.append(f"{cores} core{'s' if cores != 1 else ''}")
+    parts = [counted(gpus, "GPU") + (f" ({kind})" if kind else "") if gpus else "no GPU"]
+    parts.append(counted(cores, "core"))
     parts += [f"{resources.get(key)} {unit}" for key, unit in (("mem_mb", "MB"), ("runtime", "min"))]
     for key, word in (("slurm_partition", "partition"), ("slurm_account", "account")):
         if resources.get(key):

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.special import expit, logit, ndtr, stdtrit
 
+from covidpipe.words import counted
+
 NORMAL_975 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 DRAWS = 1000
 CHUNK = 2**22  # numbers of one block of weights
@@ -86,7 +88,7 @@ def proportion(success: np.ndarray, groups: np.ndarray) -> Interval | None:
     if patients == n:
         return _named(wilson(success.sum(), n), "Wilson")
     independent = _independent(success, codes, patients)
-    return _named(wilson(success.mean() * independent, independent), f"Wilson, {said(patients)}")
+    return _named(wilson(success.mean() * independent, independent), f"Wilson, {counted(patients, 'patient')}")
 
 
 def _independent(success: NDArray[np.float64], codes: NDArray[Any], patients: int) -> float:
@@ -129,7 +131,9 @@ def mean_of_many(values: np.ndarray, groups: np.ndarray, within: Range = ANYWHER
     names, codes = np.unique(groups, return_inverse=True)
     mean = float(values.mean())
     half = NORMAL_975 * math.sqrt(_between(values - mean, codes, len(names))) / len(values)
-    return Interval(max(mean - half, within[0]), min(mean + half, within[1]), f"normal, {said(len(names))}")
+    return Interval(
+        max(mean - half, within[0]), min(mean + half, within[1]), f"normal, {counted(len(names), 'patient')}"
+    )
 
 
 def quantile_of_many(values: np.ndarray, groups: np.ndarray, share: float) -> Interval:
@@ -156,16 +160,7 @@ def quantile_of_many(values: np.ndarray, groups: np.ndarray, share: float) -> In
     ends = wilson(share * independent, independent)
     assert ends is not None
     low, high = np.quantile(values, ends).tolist()
-    return Interval(low, high, f"Woodruff, {said(len(names))}")
-
-
-def said(number: int, what: str = "patient") -> str:
-    """A number of patients, or of something else, in words.
-
-    >>> said(1), said(3, "image")
-    ('1 patient', '3 images')
-    """
-    return f"{number} {what}{'s' if number > 1 else ''}"
+    return Interval(low, high, f"Woodruff, {counted(len(names), 'patient')}")
 
 
 def _named(ends: tuple[float, float] | None, how: str) -> Interval | None:

@@ -20,7 +20,7 @@ from covidpipe.paper.published import printed_lines
 from covidpipe.paper.tables import NOT_RUN, Row, Scores
 from covidpipe.registry import DATASETS, MODELS, REGIMES, TASKS
 from covidpipe.training.card import PRECISIONS
-from covidpipe.training.progress import told
+from covidpipe.words import duration
 
 # What is told of each task, and how it is called; the first is what is ranked by, the most is the best.
 MEASURES: dict[str, dict[str, str]] = {
@@ -367,7 +367,7 @@ def _section(config: Config, rows: Sequence[Row], task: str, data: str) -> str:
         patients = max(row.get("patients") or 0 for row in run)
         words[1] += f": {max(row.get('n') or 0 for row in run)} images of {patients} patients"
         words.append(f"Time: {', '.join(sorted({row['engine'] for row in run}))}")
-        words.append(f"Training: {told(60 * sum(_once(run, 'train_minutes')))} in all")
+        words.append(f"Training: {duration(60 * sum(_once(run, 'train_minutes')))} in all")
     return f"## {TITLES[task]}\n{'. '.join(words)}.\n\n{board(rows, task, data)}"
 
 

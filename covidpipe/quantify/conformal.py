@@ -31,8 +31,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covidpipe.metrics.intervals import proportion, said
+from covidpipe.metrics.intervals import proportion
 from covidpipe.quantify.reference import Composition
+from covidpipe.words import counted
 
 # Upper ends of the ranges of the percentage found: nothing, and the classes of severity with those above 50 % in one.
 EDGES = (0.0, 5.0, 25.0, 50.0)
@@ -238,7 +239,7 @@ class Calibration(Composition):
             here = np.array(self.datasets) == name
             mean = off[here].mean()
             told.append(
-                f"{name} ({said(int(here.sum()), 'image')}, {said(len(np.unique(patients[here])))}): "
+                f"{name} ({counted(int(here.sum()), 'image')}, {counted(len(np.unique(patients[here])), 'patient')}): "
                 f"{np.abs(off[here]).mean():.1f} points off on an image, {abs(mean):.1f} too "
                 f"{'high' if mean > 0 else 'low'} on average"
             )

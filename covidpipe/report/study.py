@@ -23,7 +23,7 @@ from covidpipe.registry import DATASETS, MODELS
 from covidpipe.report import curves, dag, figures, page
 from covidpipe.report.cards import card_html
 from covidpipe.study.plan import Plan, plan
-from covidpipe.training.progress import told
+from covidpipe.words import duration
 
 # By which score the networks of a task are compared: one of `metrics.nearness.COMPARED`, so that controls have it too.
 MAIN = {"classify": "roc_auc", "segment_lungs": "pooled_dice", "segment_infection": "pooled_dice"}
@@ -207,7 +207,7 @@ def _shown(network: Network, seed: int) -> dict[str, Any]:
             ("Code", run["code"]),
             ("Seed", str(run["seed"])),
             ("Computed on", run["device"]),
-            ("Training time", told(run["wall_seconds"])),
+            ("Training time", duration(run["wall_seconds"])),
             ("covidpipe", run["covidpipe"]),
             *((name, version) for name, version in run["packages"].items() if name.startswith(("keras", "tensorflow"))),
         ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from covidpipe.registry import DATASETS, MODELS, PARTS
-from covidpipe.training.progress import told
+from covidpipe.words import duration
 
 TASK_TEXT = {
     "classify": "says how probable disease is in one image",
@@ -63,7 +63,7 @@ Split `{recipe["protocol"]}`, fold {recipe["fold"]} of {recipe["folds"]} held ou
 
 {record["schedule"]["epochs"]} epochs, batch {record["schedule"]["batch_size"]}, {record["schedule"]["optimizer"]} at \
 {record["schedule"]["learning_rate"]:g} ({record["schedule"]["decay"]}), loss {record["schedule"]["loss"]}, seed \
-{record["seed"]}, {told(record["wall_seconds"])} on {record["device"]}\
+{record["seed"]}, {duration(record["wall_seconds"])} on {record["device"]}\
 {PRECISIONS[record["schedule"].get("precision", "float32")]}.
 
 Made by `{record["command"]}`, covidpipe {record["covidpipe"]}, code `{record["code"]}`.

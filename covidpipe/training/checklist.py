@@ -12,7 +12,7 @@ from typing import Any
 
 from covidpipe.registry import DATASETS, MODELS, PARTS, TRUTH_OF_TASK
 from covidpipe.training.card import PRECISIONS, TASK_TEXT
-from covidpipe.training.progress import told
+from covidpipe.words import duration
 
 # The measures that stand for a task in one line.
 HEADLINES = {
@@ -216,7 +216,8 @@ def _training(record: Mapping[str, Any], schedule: Mapping[str, Any]) -> str:
     return (
         f"{schedule['epochs']} epochs, batch {schedule['batch_size']}, {schedule['optimizer']} at "
         f"{schedule['learning_rate']:g} ({schedule['decay']}), loss {schedule['loss']}, augmentation "
-        f"{schedule['augment']}, {told(record['wall_seconds'])}{precision}; all of it in run.json and history.parquet."
+        f"{schedule['augment']}, {duration(record['wall_seconds'])}{precision}; "
+        "all of it in run.json and history.parquet."
     )
 
 

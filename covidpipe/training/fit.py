@@ -27,10 +27,11 @@ from covidpipe.training.batches import Batch, Batches
 from covidpipe.training.devices import scope_of
 from covidpipe.training.labelled import Labelled
 from covidpipe.training.losses import class_weights, segmentation_loss
-from covidpipe.training.progress import epoch_line, told
+from covidpipe.training.progress import epoch_line
 from covidpipe.training.stopping import StopRequests
 from covidpipe.training.sums import gradients_summed_in_pairs
 from covidpipe.training.validation import Verdict, judge
+from covidpipe.words import duration
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +209,7 @@ def fit(
         left = (time.monotonic() - began) / (epoch + 1 - first) * (schedule.epochs - epoch - 1)
         log.info(
             "epoch %d/%d: loss %.4f%s, %.1f s, %.0f images/s, %s left", epoch + 1, schedule.epochs,
-            mean_loss, said, time.monotonic() - started, len(batches) * schedule.batch_size / trained, told(left),
+            mean_loss, said, time.monotonic() - started, len(batches) * schedule.batch_size / trained, duration(left),
         )  # fmt: skip
     model.set_weights(run.best.weights)
     images = (schedule.epochs - first) * len(batches) * schedule.batch_size

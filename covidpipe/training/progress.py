@@ -36,11 +36,3 @@ def epoch_line(title: str, steps: int, images: int) -> Iterator[Callable[[], Non
             line.update(task, advance=1, rate=f"{done * images / (time.monotonic() - started):.0f} images/s")
 
         yield step
-
-
-def told(seconds: float) -> str:
-    """A time for a person: ``told(59) == "59 s"``, ``told(300) == "5 min"``, ``told(9000) == "2 h 30 min"``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -17,7 +17,7 @@ from covidpipe.training import devices
 from covidpipe.training.batches import Batches
 from covidpipe.training.fit import _Feed, fit
 from covidpipe.training.labelled import Labelled
-from covidpipe.training.progress import epoch_line, told
+from covidpipe.training.progress import epoch_line
 
 RECIPE = Recipe(task="segment_lungs", dataset="phantom-ct", model="nabla3", regime="scratch", image_size=16)
 
@@ -95,8 +95,3 @@ def test_a_terminal_gets_a_moving_line_and_a_log_file_nothing(monkeypatch):
                 advance()
         assert ("images/s" in stream.getvalue() and "epoch 1/2" in stream.getvalue()) == stream.isatty()
         assert stream.isatty() or not stream.getvalue()
-
-
-@pytest.mark.parametrize(("seconds", "words"), [(59.4, "59 s"), (300, "5 min"), (9000, "2 h 30 min")])
-def test_remaining_time_in_words(seconds, words):
-    assert told(seconds) == words

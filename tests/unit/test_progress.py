@@ -10,6 +10,7 @@ import pytest
 
 from covidpipe import progress
 from covidpipe.stages.cohort import Pulse
+from covidpipe.words import per
 
 
 def ticking(*seconds):
@@ -70,4 +71,4 @@ def test_a_run_tells_its_jobs_and_the_images_of_the_newest(tmp_path):
 
 @pytest.mark.parametrize(("rate", "told"), [(1, "1.0 a second"), (0.5, "30.0 a minute"), (1 / 120, "30.0 an hour")])
 def test_a_rate_is_told_in_a_unit_that_one_can_imagine(rate, told):
-    assert progress.per(rate) == told
+    assert per(rate) == told
