@@ -58,7 +58,9 @@ class Rate:
         return f"{words}, {per(since / seconds)}" + (f", about {duration(left)} left" if done < self.total else "")
 
 
-def track(items: Iterable[T], total: int, unit: str = "images", stream: TextIO | None = None) -> Iterator[T]:
+def track(
+    items: Iterable[T], total: int, unit: str = "images", stream: TextIO | None = None, *, title: str = ""
+) -> Iterator[T]:
     """Hand on `items`, and tell how far the work is while they are used.
 
     On a terminal one line is renewed; elsewhere a line goes to the log every half minute, so that short work says
@@ -73,7 +75,10 @@ def track(items: Iterable[T], total: int, unit: str = "images", stream: TextIO |
         What they are, in the plural.
     stream : file, optional
         Default: standard error.
+    title : str
+        Goes before each line.
     """
+    before = f"{title}: " if title else ""
     stream = sys.stderr if stream is None else stream
     live = stream.isatty()
     rate, told_at = Rate(total, unit), time.monotonic()
@@ -83,10 +88,10 @@ def track(items: Iterable[T], total: int, unit: str = "images", stream: TextIO |
             if now - told_at >= (RENEW_SECONDS if live else EVERY_SECONDS):
                 told_at = now
                 if live:
-                    stream.write(f"{CLEAR}{rate.told(done)}")
+                    stream.write(f"{CLEAR}{before}{rate.told(done)}")
                     stream.flush()
                 else:
-                    log.info("%s", rate.told(done))
+                    log.info("%s%s", before, rate.told(done))
             yield item
     finally:
         if live:

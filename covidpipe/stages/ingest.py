@@ -13,7 +13,6 @@ import importlib
 import importlib.metadata
 import logging
 import re
-import sys
 import time
 import traceback
 from collections import Counter, defaultdict
@@ -44,6 +43,7 @@ from covidpipe.io.known import Known
 from covidpipe.io.read import open_file, settle
 from covidpipe.io.shards import cut
 from covidpipe.io.sources import gather
+from covidpipe.progress import track
 from covidpipe.provenance import available_cores, code_fingerprint, id_key, keyed_hash, run_record
 from covidpipe.records import ImageRecord
 from covidpipe.registry import DATASETS
@@ -206,7 +206,8 @@ def _read(
             found[number] = [_Kept(_revived(row)) for row in rows]
     left = [number for number, rows in enumerate(found) if rows is None]
     stamp_of = {number: stamp for stamp, number in stamps.items()}
-    for number, told in zip(left, _in_parallel([tasks[number] for number in left]), strict=True):
+    found_in = track(_in_parallel([tasks[number] for number in left]), len(left), "files")
+    for number, told in zip(left, found_in, strict=True):
         if known is not None and number in stamp_of and not any(row["reason"] in MAY_PASS for row in told):
             known.keep(stamp_of[number], [_lasting(row) for row in told])
         found[number] = [_Kept([row[name] for name in ENTRIES]) for row in told]
@@ -575,32 +576,29 @@ def _in_parallel(tasks: list[Task]) -> Iterator[list[dict[str, Any]]]:
     # Handing over a file costs a tenth of reading it; more than a few at a time, and a crash makes many suspects.
     size = max(1, min(HANDED_OVER, len(tasks) // (4 * workers)))
     done: dict[int, list[dict[str, Any]]] = {}
-    told = _Progress(len(tasks))
     waiting = [range(start, min(start + size, len(tasks))) for start in range(0, len(tasks), size)][::-1]
     given = 0
-    with told:
-        while waiting:
-            suspects: set[int] = set()
-            with _pool(workers, tasks[0].limits) as pool:
-                running: dict[Future, range] = {}
-                while (waiting or running) and not suspects:
-                    handed = range(0)
-                    try:
-                        while waiting and len(running) < 2 * workers:
-                            handed = waiting.pop()
-                            running[pool.submit(_in_time, read_rows, [tasks[index] for index in handed])] = handed
-                        finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                        for future in finished:
-                            done.update(zip(running[future], future.result(), strict=True))
-                            del running[future]
-                    except BrokenProcessPool:  # told by a result, or by the next files handed in
-                        suspects = {index for some in (*running.values(), handed) for index in some} - set(done)
-                    told.at(given + len(done))
-                    while given in done:
-                        yield done.pop(given)
-                        given += 1
-            for index in sorted(suspects):
-                done[index] = _read_alone(tasks[index])
+    while waiting:
+        suspects: set[int] = set()
+        with _pool(workers, tasks[0].limits) as pool:
+            running: dict[Future, range] = {}
+            while (waiting or running) and not suspects:
+                handed = range(0)
+                try:
+                    while waiting and len(running) < 2 * workers:
+                        handed = waiting.pop()
+                        running[pool.submit(_in_time, read_rows, [tasks[index] for index in handed])] = handed
+                    finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        done.update(zip(running[future], future.result(), strict=True))
+                        del running[future]
+                except BrokenProcessPool:  # told by a result, or by the next files handed in
+                    suspects = {index for some in (*running.values(), handed) for index in some} - set(done)
+                while given in done:
+                    yield done.pop(given)
+                    given += 1
+        for index in sorted(suspects):
+            done[index] = _read_alone(tasks[index])
     while given in done:
         yield done.pop(given)
         given += 1
@@ -639,33 +637,3 @@ def _read_alone(task: Task) -> list[dict[str, Any]]:
                     "expected: raise `limits.max_seconds` if this is meant.",
                 )
             return [_base(task) | _refused(refusal)]
-
-
-class _Progress:
-    """A bar on a terminal, a line every ten seconds elsewhere."""
-
-    def __init__(self, total: int):
-        self.total = total
-        self.next = time.monotonic() + 10
-        self.bar: Any = None
-
-    def __enter__(self) -> _Progress:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self.bar = Progress(console=Console(stderr=True), transient=True)
-            self.bar.start()
-            self.job = self.bar.add_task("Reading", total=self.total)
-        return self
-
-    def at(self, done: int) -> None:
-        if self.bar is not None:
-            self.bar.update(self.job, completed=done)
-        elif time.monotonic() >= self.next:
-            log.info("Read %d of %d files", done, self.total)
-            self.next = time.monotonic() + 10
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()

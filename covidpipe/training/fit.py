@@ -22,12 +22,12 @@ from covidpipe.config import Recipe, Schedule
 from covidpipe.errors import CovidpipeError
 from covidpipe.io.events import EventLog
 from covidpipe.io.resume import Checkpoint, Checkpoints
+from covidpipe.progress import track
 from covidpipe.provenance import available_cores
 from covidpipe.training.batches import Batch, Batches
 from covidpipe.training.devices import scope_of
 from covidpipe.training.labelled import Labelled
 from covidpipe.training.losses import class_weights, segmentation_loss
-from covidpipe.training.progress import epoch_line
 from covidpipe.training.stopping import StopRequests
 from covidpipe.training.sums import gradients_summed_in_pairs
 from covidpipe.training.validation import Verdict, judge
@@ -185,11 +185,10 @@ def fit(
             # function, which takes a deep network longer to make again than an epoch.
             keras.utils.set_random_seed(seed + epoch)
         step.start_epoch()
-        with epoch_line(f"epoch {epoch + 1}/{schedule.epochs}", len(batches), schedule.batch_size) as advance:
-            for _ in range(len(batches)):
-                step.train(feed.next())
-                stop.check()
-                advance()
+        title = f"epoch {epoch + 1}/{schedule.epochs}"
+        for _ in track(range(len(batches)), len(batches), "batches", title=title):
+            step.train(feed.next())
+            stop.check()
         mean_loss = step.mean_loss()
         trained = time.monotonic() - started
         with averaged(model):
@@ -208,8 +207,8 @@ def fit(
         said = "".join(f", validation {name} {value:.4f}" for name, value in measures.items())
         left = (time.monotonic() - began) / (epoch + 1 - first) * (schedule.epochs - epoch - 1)
         log.info(
-            "epoch %d/%d: loss %.4f%s, %.1f s, %.0f images/s, %s left", epoch + 1, schedule.epochs,
-            mean_loss, said, time.monotonic() - started, len(batches) * schedule.batch_size / trained, duration(left),
+            "%s: loss %.4f%s, %.1f s, %.0f images/s, %s left", title, mean_loss, said, time.monotonic() - started,
+            len(batches) * schedule.batch_size / trained, duration(left),
         )  # fmt: skip
     model.set_weights(run.best.weights)
     images = (schedule.epochs - first) * len(batches) * schedule.batch_size

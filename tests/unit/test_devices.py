@@ -1,9 +1,6 @@
-"""Precision, GPUs, the way of batches to the network, and the line on a terminal."""
+"""Precision, GPUs, and the way of batches to the network."""
 
 from __future__ import annotations
-
-import io
-import sys
 
 import keras
 import numpy as np
@@ -17,7 +14,6 @@ from covidpipe.training import devices
 from covidpipe.training.batches import Batches
 from covidpipe.training.fit import _Feed, fit
 from covidpipe.training.labelled import Labelled
-from covidpipe.training.progress import epoch_line
 
 RECIPE = Recipe(task="segment_lungs", dataset="phantom-ct", model="nabla3", regime="scratch", image_size=16)
 
@@ -80,18 +76,3 @@ def test_the_network_is_fed_the_batches_of_each_epoch_in_order():
     assert feed.waited > 0
     with pytest.raises(StopIteration):
         feed.next()
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_terminal_gets_a_moving_line_and_a_log_file_nothing(monkeypatch):
-    for stream in (Terminal(), io.StringIO()):
-        monkeypatch.setattr(sys, "stderr", stream)
-        with epoch_line("epoch 1/2", 3, 8) as advance:
-            for _ in range(3):
-                advance()
-        assert ("images/s" in stream.getvalue() and "epoch 1/2" in stream.getvalue()) == stream.isatty()
-        assert stream.isatty() or not stream.getvalue()

@@ -35,9 +35,9 @@ def test_a_terminal_has_one_line_and_elsewhere_lines_are_rare(monkeypatch, caplo
     seconds = iter(range(10_000))
     monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(seconds)))
     screen, file = Terminal(), io.StringIO()
-    assert list(progress.track("abcde", 5, "letters", screen)) == list("abcde")
+    assert list(progress.track("abcde", 5, "letters", screen, title="word 1/2")) == list("abcde")
     assert "\n" not in screen.getvalue() and screen.getvalue().endswith(progress.CLEAR)
-    assert "1 of 5 letters, " in screen.getvalue() and not caplog.messages
+    assert "word 1/2: 1 of 5 letters, " in screen.getvalue() and not caplog.messages
     assert len(list(progress.track(range(100), 100, "images", file))) == 100
     assert not file.getvalue() and len(caplog.messages) == 3
     assert all(progress.TOLD.search(line) for line in caplog.messages)
