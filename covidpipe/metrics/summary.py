@@ -313,7 +313,7 @@ def mask_rows(part: Part, scores: pd.DataFrame) -> list[Row]:
 
 
 def percent_rows(part: Part, pairs: np.ndarray, present: np.ndarray) -> list[Row]:
-    """Error, bias and agreement of infection_percent.
+    """Error, bias and agreement of infection_percent, and how well it tells images with a lesion from those without.
 
     Parameters
     ----------
@@ -335,6 +335,9 @@ def percent_rows(part: Part, pairs: np.ndarray, present: np.ndarray) -> list[Row
         interval = patients.of_rows(pairs[told], statistic, within)
         rows.append(part.row(name, statistic(pairs[told]), interval, among=told))
     rows.append(part.mean("infection_percent_mean_where_absent", pairs[:, 0], told & ~present, within=PERCENTAGE))
+    found, ill = pairs[told, 0], present[told]
+    area, interval = classification.roc_auc(found, ill), auc_interval(found, ill, part.groups[told])
+    rows.append(part.row("infection_percent_roc_auc", area, interval, among=told))
     return rows
 
 

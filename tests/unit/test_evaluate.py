@@ -108,6 +108,9 @@ def test_masks_by_hand():
     assert error["value"] == pytest.approx((12.5 + 6.25 + 0 + 0) / 4)
     assert told("infection_percent_bias")["value"] == pytest.approx((-12.5 + 6.25) / 4)
     assert told("infection_percent_mean_where_absent")["value"] == pytest.approx(6.25 / 2)
+    assert (
+        told("infection_percent_roc_auc")["value"] == 1
+    )  # 12.5 and 25 % where there is a lesion, 6.25 and 0 % elsewhere
     spread = 1.96 * np.std([-12.5, 6.25, 0, 0], ddof=1)
     assert told("infection_percent_limit_high")["value"] == pytest.approx(-6.25 / 4 + spread, abs=1e-3)
 

@@ -28,6 +28,7 @@ SHOWN = {
     "infection_percent_bias": "bias, points",
     "infection_percent_concordance": "concordance (CCC)",
     "infection_percent_mean_where_absent": "mean percentage of lesion-free slices",
+    "infection_percent_roc_auc": "area under the ROC curve, slices with lesions by their percentage",
 }
 
 
