@@ -38,6 +38,7 @@ from covidpipe.inference import openvino
 from covidpipe.inference.engine import LoadedModel, Network, load_model_folder
 from covidpipe.inference.frames import Parts
 from covidpipe.io.files import file_sha256, write_json
+from covidpipe.io.rows import read_rows
 from covidpipe.phantoms import MAX_HU, MIN_HU, phantom_volume
 from covidpipe.provenance import PACKAGE, prepare_backend
 from covidpipe.registry import SHIPPED
@@ -148,7 +149,7 @@ def method(scratch: Path, cov_raseg: Path, paths: list[Path], engine: str) -> It
             script.quantified(path, keras_networks, {task: one.recipe for task, one in plainly.items()})
 
     key = mock.patch.dict(os.environ, COVIDPIPE_ID_KEY=str(scratch / "key"))
-    here = mock.patch.object(ingest, "_in_parallel", lambda tasks: map(ingest.read_rows, tasks))
+    here = mock.patch.object(ingest, "read_in_parallel", lambda tasks: map(read_rows, tasks))
     agreed = mock.patch.object(predict, "agreed", return_value=[])
     how = "" if engine == "openvino" else f" by {engine}"
     with key, here, agreed, mock.patch.object(predict, "load_networks", return_value={"ct": networks}):

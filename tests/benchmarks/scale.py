@@ -28,11 +28,13 @@ import numpy as np
 from covidpipe.config import Config, Limits, parse
 from covidpipe.io.files import write_table
 from covidpipe.io.known import Known
+from covidpipe.io.rows import Task, first_entries
 from covidpipe.io.shards import cut
 from covidpipe.io.sources import walk
 from covidpipe.provenance import id_key
 from covidpipe.records import ImageRecord
 from covidpipe.schemas import IMAGES
+from covidpipe.series import Row, count_days, flag_copies, identify, place
 from covidpipe.stages import ingest
 from covidpipe.workflow import listing, shards_of
 from tests.benchmarks.timing import Ratio, paired
@@ -42,7 +44,7 @@ KEY = bytes(32)
 alone = functools.partial(paired, clock=time.process_time, n=3)
 
 
-def row(number: int) -> ingest.Row:
+def row(number: int) -> Row:
     found = told(number)
     return ingest._Kept([found[name] for name in ingest.ENTRIES])
 
@@ -50,7 +52,7 @@ def row(number: int) -> ingest.Row:
 def told(number: int) -> dict[str, Any]:
     """A row as a worker gives it: a hundred slices a series."""
     series = number // OF_A_SERIES
-    task = ingest.Task(Path(), ImageRecord(f"{series:06d}/{number:08d}.dcm", frame=None), None, None, Limits())
+    task = Task(Path(), ImageRecord(f"{series:06d}/{number:08d}.dcm", frame=None), None, None, Limits())
     content = hashlib.sha256(str(number).encode()).hexdigest()
     of_header = {
         "source_sha256": content,
@@ -69,15 +71,15 @@ def told(number: int) -> dict[str, Any]:
         "position_mm": float(number % OF_A_SERIES),
         "instance": number % OF_A_SERIES,
     }
-    return ingest._base(task) | of_header
+    return first_entries(task) | of_header
 
 
 def finish(path: Path, first: int, number: int) -> None:
     rows = [row(first + n) for n in range(number)]
-    ingest._identify(rows, KEY)
-    ingest._place(rows)
-    ingest._count_days(rows)
-    ingest._flag_copies(rows)
+    identify(rows, KEY)
+    place(rows)
+    count_days(rows)
+    flag_copies(rows)
     write_table(path, ingest._table(rows, KEY), IMAGES)
 
 
@@ -126,15 +128,15 @@ def large(scratch: Path, images: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         os.utime(path, (1.6e9, 1.6e9))
-        task = ingest.Task(folder, ImageRecord(found["path"], frame=None), "ct", None, config.limits)
+        task = Task(folder, ImageRecord(found["path"], frame=None), "ct", None, config.limits)
         stamp = ingest._stamp(task, reading, time.time_ns())
         assert stamp is not None
         known.keep(stamp, [ingest._lasting(found)])
         rows.append(ingest._Kept([found[name] for name in ingest.ENTRIES]))
     known.flush()
-    for work in (ingest._place, ingest._count_days, ingest._flag_copies):
+    for work in (place, count_days, flag_copies):
         work(rows)
-    ingest._identify(rows, key)
+    identify(rows, key)
     began = time.perf_counter()
     finished = write_table(out, ingest._table(rows, key), IMAGES)
     cut(finished, out.with_name("shards.parquet"), config.shard_images)

@@ -21,9 +21,8 @@ COUNTED = (
     *("PIL.PngImagePlugin", "PIL.JpegImagePlugin", "PIL.TiffImagePlugin"),
 )
 with atheris.instrument_imports(include=list(COUNTED), enable_loader_override=False):
-    from covidpipe.io import archive, dicom, nifti, raster, sources, store  # noqa: F401  what readers import when asked
+    from covidpipe.io import archive, dicom, nifti, raster, rows, sources, store  # noqa: F401  what readers import when asked
     from covidpipe.records import ImageRecord
-    from covidpipe.stages import ingest
     from tests.fuzz import makers, reading
 ENDINGS = {
     "dicom": ".dcm", "nifti": ".nii", "png": ".png", "jpeg": ".jpg", "tiff": ".tif", "list": ".csv",
@@ -49,7 +48,7 @@ def reader(kind: str, folder: Path) -> Callable[[bytes], None]:
         path.write_bytes(makers.store_with(content) if kind == "store" else content)
         try:
             if kind in makers.IMAGES:
-                ingest._read_rows(ingest.Task(folder, ImageRecord(path.name, frame=None), None, None, reading.LIMITS))
+                rows.rows_of(rows.Task(folder, ImageRecord(path.name, frame=None), None, None, reading.LIMITS))
             else:
                 reading.outcome(kind, path)
         except MemoryError:  # a row, where a worker reads: the bound is met

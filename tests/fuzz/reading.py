@@ -189,7 +189,7 @@ def read_others(files: list[tuple[str, Path]], count: Count) -> None:
 
 def _pool() -> ProcessPoolExecutor:
     context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.fuzz.reading", "covidpipe.stages.ingest", "covidpipe.io.store"])
+    context.set_forkserver_preload(["tests.fuzz.reading", "covidpipe.io.parallel", "covidpipe.io.store"])
     return ProcessPoolExecutor(1, mp_context=context, initializer=bound)
 
 

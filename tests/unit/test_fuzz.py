@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from covidpipe import workflow
 from covidpipe.config import Limits, load
 from covidpipe.errors import BadConfig
+from covidpipe.io.rows import Task, read_rows, rows_of
 from covidpipe.io.sources import walk
 from covidpipe.records import ImageRecord
 from covidpipe.stages import ingest
@@ -63,7 +64,7 @@ def test_an_image_of_any_bytes_is_rows(kind, tmp_path):
     def read(random: Random):
         _, content = makers.IMAGES[kind](random)
         path.write_bytes(content)
-        rows = ingest.read_rows(ingest.Task(tmp_path, ImageRecord("file", frame=None), None, None, reading.LIMITS))
+        rows = read_rows(Task(tmp_path, ImageRecord("file", frame=None), None, None, reading.LIMITS))
         assert rows
         for row in rows:
             assert row["accepted"] or (row["sentence"] and not row["sentence"].startswith(reading.FORESEEN)), row
@@ -112,7 +113,7 @@ def test_a_long_run_in_parts_counts_what_one_run_counts(tmp_path, monkeypatch, c
 # --- Bounds ---------------------------------------------------------------------------------------------------------
 
 
-def rows_of(folder: Path, **limits: float) -> dict[str, tuple[str | None, str]]:
+def told_of(folder: Path, **limits: float) -> dict[str, tuple[str | None, str]]:
     """Reason and sentence of each file of a folder."""
     given = reading.LIMITS.model_copy(update=limits)
     return {row["path"]: (row["reason"], row["sentence"] or "") for row in _ingest(folder, given)}
@@ -138,7 +139,7 @@ def test_headers_that_promise_too_much_are_refused_before_anything_is_read(tmp_p
     (tmp_path / "deep.dcm").write_bytes(_deep(3000))
     (tmp_path / "bytes.png").write_bytes(png + bytes(2 << 20))
     began = time.monotonic()
-    found = rows_of(tmp_path, max_file_gib=1 / 1024)
+    found = told_of(tmp_path, max_file_gib=1 / 1024)
     assert time.monotonic() - began < 120  # on however busy a machine: read, they would take hours
     # from its header, not from what happens when it is read
     assert found["volume.nii.gz"][0] == "too_large" and "A volume of 11.3 GiB" in found["volume.nii.gz"][1]
@@ -167,38 +168,38 @@ def _deep(depth: int) -> bytes:
     return seed[:at] + item * depth + seed[at:]
 
 
-def takes_memory(task: ingest.Task) -> list[dict]:
+def takes_memory(task: Task) -> list[dict]:
     """Stands in for a decoder that believes what a file promises."""
     if "bomb" in task.record.path:
         np.ones(3 << 30, np.uint8)
-    return ingest._read_rows(task)
+    return rows_of(task)
 
 
-def takes_for_ever(task: ingest.Task) -> list[dict]:
+def takes_for_ever(task: Task) -> list[dict]:
     """Stands in for a decoder that never comes back, and never lets go of the interpreter."""
     if "endless" in task.record.path:
         sum(range(10**12))
-    return ingest._read_rows(task)
+    return rows_of(task)
 
 
 def test_a_file_that_wants_all_memory_costs_one_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(ingest, "_read_rows", takes_memory, raising=True)
-    task = ingest.Task(tmp_path, ImageRecord("bomb", frame=None), None, None, reading.LIMITS)
+    monkeypatch.setattr("covidpipe.io.rows.rows_of", takes_memory)
+    task = Task(tmp_path, ImageRecord("bomb", frame=None), None, None, reading.LIMITS)
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     from covidpipe.io.bounded import bound_memory
 
     with ProcessPoolExecutor(1, mp_context=get_context("fork"), initializer=bound_memory, initargs=(1.0,)) as pool:
-        (row,) = pool.submit(ingest.read_rows, task).result()
+        (row,) = pool.submit(read_rows, task).result()
     assert row["reason"] == "too_large" and "`limits.max_memory_gib`" in row["sentence"]
 
 
 def test_a_file_that_takes_for_ever_costs_one_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(ingest, "read_rows", takes_for_ever)
+    monkeypatch.setattr("covidpipe.io.parallel.read_rows", takes_for_ever)
     (tmp_path / "a.png").write_bytes(makers.pictures("png")[0])
     (tmp_path / "endless.png").write_bytes(makers.pictures("png")[0])
-    found = rows_of(tmp_path, max_seconds=5)
+    found = told_of(tmp_path, max_seconds=5)
     assert found["a.png"][0] is None
     assert found["endless.png"][0] == "too_large" and "took more than 5 s" in found["endless.png"][1]
 
@@ -215,7 +216,7 @@ def test_links_that_go_round_in_circles_end(tmp_path):
     assert sorted(Path(path).name for path in walk(tmp_path)) == ["a.png", "self"]
     assert len(workflow.listing(tmp_path)) == 16
     assert time.process_time() - began < 5
-    assert rows_of(tmp_path)["self"][0] == "unreadable"
+    assert told_of(tmp_path)["self"][0] == "unreadable"
 
 
 def test_a_file_name_that_is_no_text_is_a_row_on_the_screen_and_in_the_table(tmp_path, capsys, monkeypatch):

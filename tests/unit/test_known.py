@@ -21,6 +21,7 @@ from covidpipe import provenance
 from covidpipe.config import parse
 from covidpipe.io import known
 from covidpipe.io.known import Known
+from covidpipe.io.rows import read_rows
 from covidpipe.sealed import unseal_bytes
 from covidpipe.stages import ingest
 
@@ -53,9 +54,9 @@ def opened(monkeypatch) -> list[str]:
     def in_turn(tasks):
         for task in tasks:
             names.append(task.record.path)
-            yield ingest.read_rows(task)
+            yield read_rows(task)
 
-    monkeypatch.setattr(ingest, "_in_parallel", in_turn)
+    monkeypatch.setattr(ingest, "read_in_parallel", in_turn)
     monkeypatch.setattr(os, "fsync", lambda _: None)  # dozens of tables, and nobody will cut the power
     for module in (ingest, provenance):
         monkeypatch.setattr(module, "code_fingerprint", lambda *_: "one code")
