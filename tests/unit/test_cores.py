@@ -56,9 +56,9 @@ def test_libraries_are_told_in_a_job_only(monkeypatch):
     assert told == dict.fromkeys(THREAD_VARIABLES, "3") | {"OMP_NUM_THREADS": "1"}
 
 
-@pytest.mark.parametrize("stage", ["ingest", "harmonize", "wavelet", "phantoms"])
-def test_every_stage_with_a_pool_asks_how_large_it_may_be(stage):
-    source = Path(cores.__file__).parent / "stages" / f"{stage}.py"
+@pytest.mark.parametrize("module", ["io/parallel.py", "stages/harmonize.py", "stages/wavelet.py", "stages/phantoms.py"])
+def test_who_starts_a_pool_asks_how_large_it_may_be(module):
+    source = Path(cores.__file__).parent / module
     assert "available_cores()" in source.read_text(encoding="utf-8")
 
 
