@@ -18,6 +18,7 @@ from covidpipe.errors import BadInput
 from covidpipe.harmonize import Transform
 from covidpipe.io.files import read_table, write_table
 from covidpipe.io.orientation import to_standard
+from covidpipe.io.rows import read_rows
 from covidpipe.io.store import write_store
 from covidpipe.phantoms import phantom_volume, project
 from covidpipe.schemas import IMAGES, INFECTION, MASK_INDEX
@@ -262,7 +263,7 @@ def cohort(phantom, tmp_path, monkeypatch):
     xr_dicom(_Patient(tmp_path, 3, 7, True, SIZE, 6), film, "MONOCHROME2").save_as(
         tmp_path / "files" / "film.dcm", enforce_file_format=True
     )
-    monkeypatch.setattr(ingest, "_in_parallel", lambda tasks: map(ingest.read_rows, tasks))
+    monkeypatch.setattr(ingest, "read_in_parallel", lambda tasks: map(read_rows, tasks))
     rows = ingest.inspect(tmp_path / "files")
     images = paths.images(config, "c")
     image = {"accepted": True, "modality": "ct", "warnings": [], "reason": None, "sentence": None}

@@ -33,6 +33,7 @@ from covidpipe import cli, workflow
 from covidpipe.config import dump, load
 from covidpipe.errors import CovidpipeError
 from covidpipe.inference import engine
+from covidpipe.io import rows
 from covidpipe.io.files import read_table
 from covidpipe.report.body import without_writing
 from covidpipe.schemas import IMAGES, INFECTION, REJECTED
@@ -273,14 +274,14 @@ def test_what_fails_names_neither_a_file_nor_a_header(done, tmp_path, caplog):
     """What a reader did not foresee is told by its kind and the line of ours that it came through."""
     root, _, _ = done
     record = next(iter(ingest.gather(root, None, tiny.config(tmp_path).limits)[1]))
-    task = ingest.Task(root, record, "ct", None, tiny.config(tmp_path).limits)
+    task = rows.Task(root, record, "ct", None, tiny.config(tmp_path).limits)
 
     def fails(*_):
         raise LookupError(canaries.Markers().word())
 
     with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.DEBUG):
-        patch.setattr(ingest, "open_file", fails)
-        (row,) = ingest.read_rows(task)
+        patch.setattr(rows, "open_file", fails)
+        (row,) = rows.read_rows(task)
     assert "LookupError" in row["sentence"] and "LookupError" in caplog.text
     (tmp_path / "log").write_text(caplog.text + row["sentence"])
     assert canaries.leaks(tmp_path) == []
