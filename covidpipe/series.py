@@ -88,6 +88,7 @@ def count_days(rows: Sequence[Row]) -> None:
 
 
 def flag_copies(rows: Sequence[Row]) -> None:
+    """Warn of every accepted image whose pixels are those of another: the first one too."""
     times = Counter(row["pixel_sha256"] for row in rows if row["accepted"])
     for row in rows:
         if times[row["pixel_sha256"]] > 1:

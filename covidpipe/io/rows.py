@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 # What a row carries from here to the end of ingest, under names that no column has.
 PLAIN = ("patient", "study", "series", "study_date", "instance", "stated_slice_spacing_mm", "views")
+ENTRIES = (*IMAGES.names, *PLAIN)
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def read_rows(task: Task) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        Columns of IMAGES, as far as a file alone tells them, and the entries of PLAIN.
+        The ENTRIES: columns of IMAGES, as far as a file alone tells them, and what PLAIN names.
     """
     try:
         return rows_of(task)
@@ -139,7 +140,7 @@ def _check_bytes(size: int, limits: Limits) -> None:
 
 def first_entries(task: Task) -> dict[str, Any]:
     """A row before its file is opened."""
-    row: dict[str, Any] = dict.fromkeys((*IMAGES.names, *PLAIN))
+    row: dict[str, Any] = dict.fromkeys(ENTRIES)
     record = asdict(task.record)
     row.update({name: value for name, value in record.items() if name in row})
     row.update(frame=task.record.frame or 0, warnings=[], accepted=False, modality=None, intensity=None)

@@ -180,6 +180,13 @@ class Part:
         interval = proportion(success[among], self.groups[among])
         return self.row(measure, ratio(k, n), interval, among=among, k=k, n=n)
 
+    def area(self, measure: str, score: np.ndarray, truth: np.ndarray, among: np.ndarray | None = None) -> Row:
+        """Area under the ROC curve: how well `score` tells images with `truth` from those without."""
+        among = np.ones(len(truth), bool) if among is None else among
+        score, truth = score[among], truth[among]
+        interval = auc_interval(score, truth, self.groups[among])
+        return self.row(measure, classification.roc_auc(score, truth), interval, among=among)
+
     def mean(
         self,
         measure: str,
@@ -237,8 +244,7 @@ def label_rows(part: Part, probability: np.ndarray, found: np.ndarray, truth: np
     ):
         within = (-1.0, 1.0) if name == "mcc" else SHARE
         rows.append(part.row(name, score(Counts(*table.sum(axis=0))), _of_counts(part, table, score, within)))
-    area = classification.roc_auc(probability, truth)
-    rows.append(part.row("roc_auc", area, auc_interval(probability, truth, part.groups) if len(truth) else None))
+    rows.append(part.area("roc_auc", probability, truth))
     for name, curve in (
         ("pr_auc", classification.average_precision),
         ("pr_auc_trapezoid", classification.pr_auc_trapezoid),
@@ -335,9 +341,7 @@ def percent_rows(part: Part, pairs: np.ndarray, present: np.ndarray) -> list[Row
         interval = patients.of_rows(pairs[told], statistic, within)
         rows.append(part.row(name, statistic(pairs[told]), interval, among=told))
     rows.append(part.mean("infection_percent_mean_where_absent", pairs[:, 0], told & ~present, within=PERCENTAGE))
-    found, ill = pairs[told, 0], present[told]
-    area, interval = classification.roc_auc(found, ill), auc_interval(found, ill, part.groups[told])
-    rows.append(part.row("infection_percent_roc_auc", area, interval, among=told))
+    rows.append(part.area("infection_percent_roc_auc", pairs[:, 0], present, told))
     return rows
 
 

@@ -28,7 +28,7 @@ from covidpipe.errors import BadTable
 from covidpipe.io.files import read_table, write_json, write_table
 from covidpipe.io.known import Known
 from covidpipe.io.parallel import read_in_parallel
-from covidpipe.io.rows import PLAIN, Task
+from covidpipe.io.rows import ENTRIES, Task
 from covidpipe.io.shards import cut
 from covidpipe.io.sources import gather
 from covidpipe.progress import track
@@ -42,7 +42,6 @@ from covidpipe.workflow import shards_table
 
 log = logging.getLogger(__name__)
 
-ENTRIES = (*IMAGES.names, *(name for name in PLAIN if name not in IMAGES.names))
 PLACES = {name: number for number, name in enumerate(ENTRIES)}
 VIEWS = ("whole", "content")
 PIECE = 2**14  # rows that are plain Python once more on their way to the table

@@ -28,7 +28,7 @@ import numpy as np
 from covidpipe.config import Config, Limits, parse
 from covidpipe.io.files import write_table
 from covidpipe.io.known import Known
-from covidpipe.io.rows import Task, first_entries
+from covidpipe.io.rows import ENTRIES, Task, first_entries
 from covidpipe.io.shards import cut
 from covidpipe.io.sources import walk
 from covidpipe.provenance import id_key
@@ -46,7 +46,7 @@ alone = functools.partial(paired, clock=time.process_time, n=3)
 
 def row(number: int) -> Row:
     found = told(number)
-    return ingest._Kept([found[name] for name in ingest.ENTRIES])
+    return ingest._Kept([found[name] for name in ENTRIES])
 
 
 def told(number: int) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def large(scratch: Path, images: int) -> None:
         stamp = ingest._stamp(task, reading, time.time_ns())
         assert stamp is not None
         known.keep(stamp, [ingest._lasting(found)])
-        rows.append(ingest._Kept([found[name] for name in ingest.ENTRIES]))
+        rows.append(ingest._Kept([found[name] for name in ENTRIES]))
     known.flush()
     for work in (place, count_days, flag_copies):
         work(rows)
