@@ -35,6 +35,47 @@ def roc_auc(probability: np.ndarray, truth: np.ndarray) -> float | None:
     return float(roc_auc_score(truth, probability))
 
 
+def roc_auc_within(
+    probability: np.ndarray, truth: np.ndarray, strata: np.ndarray, weights: np.ndarray | None = None
+) -> NDArray[np.float64]:
+    """Area under the ROC curve where images are compared with those of their own stratum alone.
+
+    It is the share of pairs, one positive and one negative image of one stratum, that are in the right order; of equals
+    one half counts. Where each stratum was answered by another network, whose probabilities may be of another scale,
+    it tells how good such networks are, as `roc_auc` of all together does not.
+
+    Parameters
+    ----------
+    probability : ndarray, (n,)
+    truth : ndarray of bool, (n,)
+    strata : ndarray, (n,)
+    weights : ndarray, (..., n), optional
+        How often each image counts, such as in each of many bootstrap draws.
+
+    Returns
+    -------
+    ndarray of float, (...)
+        NaN where no stratum has both classes.
+
+    Examples
+    --------
+    >>> said, truth = np.array([0.2, 0.1, 0.9, 0.8]), np.array([1, 0, 1, 0], bool)
+    >>> roc_auc_within(said, truth, np.array([1, 1, 2, 2])).tolist(), roc_auc(said, truth)
+    (1.0, 0.75)
+    """
+    probability, truth, strata = np.asarray(probability), np.asarray(truth, bool), np.asarray(strata)
+    weights = np.ones(len(truth)) if weights is None else np.asarray(weights, float)
+    right = pairs = np.zeros(weights.shape[:-1])
+    for stratum in np.unique(strata):
+        here = strata == stratum
+        ill, healthy = weights[..., here] * truth[here], weights[..., here] * ~truth[here]
+        hits, falses = called_of(probability[here], ill, healthy)
+        before = hits - np.diff(hits, axis=-1, prepend=0)
+        right = right + (np.diff(falses, axis=-1, prepend=0) * (before + hits) / 2).sum(axis=-1)
+        pairs = pairs + ill.sum(axis=-1) * healthy.sum(axis=-1)
+    return ratio(right, pairs)
+
+
 def cross_entropy(probability: np.ndarray, truth: np.ndarray) -> float:
     """Mean negative log-likelihood of the labels."""
     p = np.clip(np.asarray(probability, float), 1e-7, 1 - 1e-7)

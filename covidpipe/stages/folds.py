@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ from covidpipe import paths
 from covidpipe.config import Config, Recipe
 from covidpipe.errors import BadTable
 from covidpipe.io.files import read_frame, read_json
+from covidpipe.metrics.classification import roc_auc_within
+from covidpipe.metrics.intervals import SHARE
 from covidpipe.metrics.summary import MEASURES, Part, Row, label_rows, mask_rows, percent_rows, present_in
 from covidpipe.schemas import METRICS_IMAGES, SPLIT
 
@@ -20,8 +23,9 @@ PERCENTS = ["infection_percent", "true_infection_percent"]
 def gathered(config: Config, recipes: Iterable[Recipe]) -> Iterator[Row]:
     """Every measure over the test parts of several folds of one network, as `covidpipe evaluate` gives it for one.
 
-    The answers of a classifier are told with the temperature and at the threshold of their own fold; its area under the
-    ROC curve ranks probabilities of different folds against each other.
+    The answers of a classifier are told with the temperature and at the threshold of their own fold. `roc_auc` ranks
+    probabilities of different folds against each other, as if they came from one network; `roc_auc_within_folds` ranks
+    those of each fold by themselves.
 
     Parameters
     ----------
@@ -51,7 +55,10 @@ def gathered(config: Config, recipes: Iterable[Recipe]) -> Iterator[Row]:
     if recipes[0].task == "classify":
         probability = images["covid_probability"].to_numpy(float)
         found = probability >= images["threshold"].to_numpy(float)
-        yield from label_rows(part, probability, found, images["label"].to_numpy(float) > 0.5)
+        truth = images["label"].to_numpy(float) > 0.5
+        yield from label_rows(part, probability, found, truth)
+        within = partial(roc_auc_within, probability, truth, images["fold"].to_numpy(int))
+        yield part.row("roc_auc_within_folds", within(), part.patients.of_weights(within, SHARE))
         return
     scores = images.reindex(columns=list(MEASURES))
     yield from mask_rows(part, scores)
@@ -63,7 +70,7 @@ def _images(config: Config, recipe: Recipe) -> pd.DataFrame:
     """A row an image of one test part: what was measured, its group, and the classifier's threshold."""
     folder = paths.metrics(config, recipe)
     rows = read_frame(folder / "images.parquet", METRICS_IMAGES)
-    groups = read_frame(paths.split(config, recipe.dataset, recipe.protocol), SPLIT)[["image_id", "group"]]
+    groups = read_frame(paths.split(config, recipe.dataset, recipe.protocol), SPLIT)[["image_id", "group", "fold"]]
     wide = rows.pivot(index="image_id", columns="measure", values="value").reset_index()
     wide = wide.merge(groups, on="image_id", validate="one_to_one")
     if recipe.task == "classify":

@@ -150,6 +150,24 @@ def test_areas_of_many_draws_at_once_are_those_of_each():
     assert np.isnan(c.average_precision(p, np.zeros(25, bool)))
 
 
+def test_area_within_strata_counts_the_pairs_of_each():
+    rng = np.random.default_rng(6)
+    for _ in range(50):
+        p, y, strata = rng.integers(0, 9, 25) / 9, rng.random(25) < 0.4, rng.integers(0, 3, 25)
+        pairs = [
+            (p[i] > p[j]) + 0.5 * (p[i] == p[j])
+            for i in np.flatnonzero(y)
+            for j in np.flatnonzero(~y)
+            if strata[i] == strata[j]
+        ]
+        assert c.roc_auc_within(p, y, strata) == pytest.approx(np.mean(pairs))
+        assert c.roc_auc_within(p, y, np.zeros(25)) == pytest.approx(c.roc_auc(p, y))
+        draws = rng.multinomial(25, np.full(25, 1 / 25), 10)
+        each = [c.roc_auc_within(np.repeat(p, d), np.repeat(y, d), np.repeat(strata, d)) for d in draws]
+        np.testing.assert_allclose(c.roc_auc_within(p, y, strata, draws), each, atol=1e-12)
+    assert np.isnan(c.roc_auc_within(p, y, np.where(y, 1, 2)))
+
+
 def test_auc_of_one_class_is_undefined():
     assert c.roc_auc(np.array([0.1, 0.9]), np.array([1, 1])) is None
     assert c.roc_auc(np.array([0.1, 0.9, 0.5]), np.array([0, 1, 0])) == 1.0

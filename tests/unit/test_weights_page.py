@@ -9,7 +9,7 @@ import scripts
 
 from covidpipe import paths
 from covidpipe.config import Config, load
-from covidpipe.io.files import write_table
+from covidpipe.io.files import write_json, write_table
 from covidpipe.registry import SHIPPED
 from covidpipe.schemas import METRICS_IMAGES, SPLIT
 
@@ -24,9 +24,13 @@ def script():
 
 
 def test_the_networks_that_ship_come_in_five_folds(script):
-    found = script.families(load(ROOT / "config" / "weights.yaml"))
-    folds = {name: sorted(r.fold for r in recipes.values()) for name, recipes in found.items() if name in SHIPPED}
-    assert folds == {"ct_lungs": [0, 1, 2, 3, 4], "ct_infection": [0, 1, 2, 3, 4]}
+    folds = {}
+    for study in ("weights", "real_cxr"):
+        for name, recipes in script.families(load(ROOT / "config" / f"{study}.yaml")).items():
+            folds[name] = sorted(recipe.fold for recipe in recipes.values())
+    assert set(folds) == set(SHIPPED)
+    assert folds.pop("xr_lungs") == [0]
+    assert all(found == [0, 1, 2, 3, 4] for found in folds.values())
 
 
 def study(folder: Path, **second) -> Config:
@@ -64,3 +68,26 @@ def test_pixels_of_all_folds_are_pooled_and_a_group_is_one_patient(script, tmp_p
     # of the two with a lesion, one has no more than the 10 % that are found without
     assert found["infection_percent_roc_auc"]["value"] == 0.75
     assert script.line("net", 2, found["pooled_dice"])[:4] == ["`net`", 2, "Dice of all pixels", "0.667"]
+
+
+def test_the_images_of_a_classifier_are_ranked_in_their_own_fold(script, tmp_path):
+    recipe = {"task": "classify", "dataset": "medseg829", "model": "resnet18", "regime": "scratch_original", "fold": 0}
+    recipe |= {"image_size": 64}
+    config = Config.model_validate(
+        {"results": str(tmp_path), "folds": 2, "training": {"net": recipe, "net_1": recipe | {"fold": 1}}}
+    )
+    # Each network ranks its own images rightly; the first says less of all of its own.
+    said = {"a": (0.2, 1, 0), "b": (0.1, 0, 0), "c": (0.9, 1, 1), "d": (0.8, 0, 1)}
+    split = [{"image_id": i, "group": i, "fold": s[2], "protocol": "grouped"} for i, s in said.items()]
+    write_table(paths.split(config, "medseg829", "grouped"), split, SPLIT)
+    for number, one in enumerate(config.training.values()):
+        rows = []
+        for image, (probability, label, fold) in said.items():
+            if fold == number:
+                values = {"covid_probability": probability, "label": label}
+                rows += [{"image_id": image, "patient_id": image, "measure": m, "value": v} for m, v in values.items()]
+        write_table(paths.metrics(config, one) / "images.parquet", rows, METRICS_IMAGES)
+        write_json(paths.model(config, one) / "run.json", {"recipe": {"threshold": 0.5}})
+    found = {row["measure"]: row for row in script.gathered(config, config.training.values())}
+    assert found["roc_auc_within_folds"]["value"] == 1 and found["roc_auc"]["value"] == 0.75
+    assert found["accuracy"]["value"] == 0.5 and found["accuracy"]["n"] == 4

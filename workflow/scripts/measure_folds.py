@@ -1,8 +1,8 @@
 """Gather the test parts of all folds of the networks that ship, every patient tested once; write the figures' page.
 
 Run from the project's root: ``python workflow/scripts/measure_folds.py`` (seconds), once the networks of
-config/weights.yaml are trained and evaluated (``snakemake evaluate --configfile config/weights.yaml``). NAME_K is
-fold K of the network NAME. Folds that are missing are named in the page.
+config/weights.yaml and config/real_cxr.yaml are trained and evaluated (``snakemake evaluate --configfile ...``). NAME_K
+is fold K of the network NAME. Folds that are missing are named in the page.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from covidpipe.metrics.summary import Row
 from covidpipe.stages.folds import gathered
 
 DOCUMENT = Path("docs/weights.md")
+CONFIGS = [Path("config/weights.yaml"), Path("config/real_cxr.yaml")]
 SHOWN = {
     "pooled_dice": "Dice of all pixels",
     "mean_dice_where_present": "mean Dice of an image",
@@ -29,32 +30,43 @@ SHOWN = {
     "infection_percent_concordance": "concordance (CCC)",
     "infection_percent_mean_where_absent": "mean percentage of lesion-free slices",
     "infection_percent_roc_auc": "area under the ROC curve, slices with lesions by their percentage",
+    "roc_auc_within_folds": "area under the ROC curve, images of one fold compared",
+    "roc_auc": "area under the ROC curve, all folds ranked together",
+    "balanced_accuracy": "balanced accuracy",
+    "accuracy": "accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
 }
 
 
 def main() -> None:
     """Write the table of the page."""
     given = argparse.ArgumentParser(description="What the networks that ship do in patients they never saw.")
-    given.add_argument("--config", type=Path, default=Path("config/weights.yaml"))
+    given.add_argument("--config", type=Path, nargs="+", default=CONFIGS)
     given.add_argument("--document", type=Path, default=DOCUMENT)
     options = given.parse_args()
-    config = load(options.config)
     table, told = [], []
-    for name, recipes in families(config).items():
-        there = {key: one for key, one in recipes.items() if (paths.metrics(config, one) / "images.parquet").exists()}
-        lacking = sorted(set(recipes) - set(there))
-        if lacking:
-            told.append(f"Not there yet: {', '.join(lacking)}.")
-        if there:
-            rows = gathered(config, there.values())
-            table += [line(name, len(there), row) for row in rows if row["measure"] in SHOWN]
+    for config in map(load, options.config):
+        for name, recipes in families(config).items():
+            there = {key: recipe for key, recipe in recipes.items() if evaluated(config, recipe)}
+            lacking = sorted(set(recipes) - set(there))
+            if lacking:
+                told.append(f"Not there yet: {', '.join(lacking)}.")
+            if there:
+                rows = gathered(config, there.values())
+                table += [line(name, len(there), row) for row in rows if row["measure"] in SHOWN]
     columns = ("network", "folds", "measure", "value", "95 % interval", "patients")
     text = markdown_table(columns, table) + "".join(f"\n{sentence}\n" for sentence in told)
     options.document.write_text(written(options.document.read_text(), {"folds": text}))
 
 
+def evaluated(config: Config, recipe: Recipe) -> bool:
+    """Whether there are figures of a network."""
+    return (paths.metrics(config, recipe) / "images.parquet").exists()
+
+
 def families(config: Config) -> dict[str, dict[str, Recipe]]:
-    """The segmenters of a study, folds of one network together: first name of the family, then of the recipe.
+    """The networks of a study, folds of one together: first name of the family, then of the recipe.
 
     Raises
     ------
@@ -63,8 +75,7 @@ def families(config: Config) -> dict[str, dict[str, Recipe]]:
     """
     found: dict[str, dict[str, Recipe]] = {}
     for name, recipe in config.training.items():
-        if recipe.task != "classify":
-            found.setdefault(re.sub(r"_\d+$", "", name), {})[name] = recipe
+        found.setdefault(re.sub(r"_\d+$", "", name), {})[name] = recipe
     for family, recipes in found.items():
         if len({recipe.model_copy(update={"fold": 0}).model_dump_json() for recipe in recipes.values()}) > 1:
             raise SystemExit(f"{family}: wanted recipes that differ in their fold alone, found {', '.join(recipes)}.")
