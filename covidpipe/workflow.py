@@ -22,8 +22,9 @@ from typing import Any
 from covidpipe import paths
 from covidpipe.config import Config, Recipe, Roles, dump, model_key, parse
 from covidpipe.errors import BadConfig
+from covidpipe.folds import deciding_roles, in_folds
 from covidpipe.provenance import PACKAGE, code_fingerprint
-from covidpipe.registry import DATASETS, METHODS, MODALITIES, MODELS, REGIMES, deciding_tasks
+from covidpipe.registry import DATASETS, METHODS, MODALITIES, MODELS, REGIMES
 from covidpipe.sealed import seal
 
 RECIPE_KEYS = ("dataset", "task", "model", "regime", "protocol", "fold")
@@ -151,14 +152,9 @@ def reference_datasets(config: Config, modality: str) -> list[str]:
 
 
 def reference_recipes(config: Config, modality: str) -> list[str]:
-    """Recipes of the networks that a study trains for a modality."""
-    return sorted(name for name in deciding_roles(config, modality).values() if name in config.training)
-
-
-def deciding_roles(config: Config, modality: str) -> dict[str, str]:
-    """Task -> network, for those that percentages of a modality depend on."""
-    roles = config.models.get(modality, Roles())  # type: ignore[call-overload]
-    return {task: wanted for task in deciding_tasks(modality) if (wanted := getattr(roles, task)) is not None}
+    """Recipes of the networks that a study trains for a modality, and of the same in other folds."""
+    roles = [deciding_roles(one, modality) for one in in_folds(config, modality)]
+    return sorted({name for of in roles for name in of.values() if name in config.training})
 
 
 def cohort_references(config: Config, cohort: str) -> list[Path]:
@@ -431,12 +427,11 @@ def _settings(config: Config, stage: str, given: Mapping[str, str]) -> dict[str,
             "folds": config.folds,
             "seed": config.seed,
         }
-    if stage == "reference":
-        roles = deciding_roles(config, given["modality"])
-        return {"roles": roles, **{key: plain[key] for key in ("segment", "engine", "harmonize", "threshold", "seed")}}
-    if stage == "conformal":
-        roles = deciding_roles(config, given["modality"])
-        keys = ("segment", "engine", "harmonize", "threshold", "seed", "intervals")
+    if stage in ("reference", "conformal"):
+        modality = given["modality"]
+        roles = [deciding_roles(one, modality) for one in in_folds(config, modality)]
+        keys = ["segment", "engine", "harmonize", "threshold", "seed"]
+        keys += ["intervals"] if stage == "conformal" else []
         return {"roles": roles, **{key: plain[key] for key in keys}}
     cohort = given["name"] if stage == "score" else cohort_at(config, given["cohort_out"])
     common = {"cohort": cohort, "methods": config.cohort_methods(cohort)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import numpy as np
 
 from covidpipe.config import Config
 from covidpipe.errors import BadInput
+from covidpipe.folds import in_folds
 from covidpipe.inference import methods
 from covidpipe.inference.engine import LoadedModel, load_model_folder, resolve
-from covidpipe.inference.methods import Finding, Grid
+from covidpipe.inference.methods import Finding, Grid, worst_part
 from covidpipe.io.read import read_again
 from covidpipe.quantify.percentages import refusal
-from covidpipe.registry import METHODS
+from covidpipe.registry import METHODS, UNSEEN
 
 BATCH = 32  # images in memory at a time
 
@@ -61,6 +63,59 @@ def in_float32(config: Config) -> Config:
 def networks_of(method: str, modality: str, networks: Networks) -> dict[str, LoadedModel]:
     """The networks that a method asks in images of a modality, by task."""
     return {task: networks[modality][task] for task in METHODS[method].roles[modality]}
+
+
+@dataclass(frozen=True)
+class Team:
+    """Networks of a study that work together, and the images that may tell how good they are.
+
+    Parameters
+    ----------
+    networks : mapping
+        As `load_networks` gives them.
+    modality : {"ct", "xr"}
+    parts : tuple of str
+        Parts of the networks' own data sets, whose images count.
+    abroad : bool
+        Images of data sets that none of them was trained on count too.
+    """
+
+    networks: Networks
+    modality: str
+    parts: tuple[str, ...]
+    abroad: bool
+
+    def ids(self, methods: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Model ids of each method's networks, by task."""
+        return {
+            method: {task: one.model_id for task, one in networks_of(method, self.modality, self.networks).items()}
+            for method in methods
+        }
+
+    def part(self, row: Mapping[str, Any], method: str) -> str | None:
+        """The part that an image had in the training of a method's networks; None: they never had it."""
+        return worst_part(row["source_sha256"], networks_of(method, self.modality, self.networks).values())
+
+    def is_judged_by(self, row: Mapping[str, Any], dataset: str, method: str) -> bool:
+        """Whether an image of a data set counts: no network of the method has learned from it."""
+        part = self.part(row, method)
+        if part is not None:
+            return part in self.parts
+        # Of their own data sets it must be known that they did not see the image.
+        own = {one.recipe.get("dataset") for one in networks_of(method, self.modality, self.networks).values()}
+        return self.abroad and dataset not in own
+
+
+def teams(config: Config, modality: str, wanted: Mapping[str, Sequence[str]]) -> Iterator[Team]:
+    """The networks of a modality; then, one fold after the other, the same ones of each fold that a study trains.
+
+    Of several folds each is judged by its test part: so every patient of their data set counts once, and none by whom
+    an epoch or a threshold was chosen. Of one alone, validation patients count as well: test patients may be two.
+    """
+    folds = in_folds(config, modality)
+    parts = UNSEEN if len(folds) == 1 else ("test",)
+    for one in folds:
+        yield Team(load_networks(one, {modality}, wanted), modality, parts, abroad=one is config)
 
 
 def findings(

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from covidpipe import paths
 from covidpipe.config import Config
-from covidpipe.inference.cohorts import Networks, applicable_methods, findings, in_float32, load_networks, networks_of
-from covidpipe.inference.engine import LoadedModel
-from covidpipe.inference.methods import Finding, worst_part
+from covidpipe.inference.cohorts import Team, applicable_methods, findings, in_float32, teams
+from covidpipe.inference.methods import Finding
 from covidpipe.io.files import read_table, write_json
 from covidpipe.io.masks import read_truth
 from covidpipe.io.sources import image_root
@@ -21,7 +20,7 @@ from covidpipe.provenance import device_name, run_record
 from covidpipe.quantify.conformal import calibrations_of, coverage
 from covidpipe.quantify.percentages import count, percent
 from covidpipe.quantify.reference import deciding_settings
-from covidpipe.registry import METHODS, UNSEEN
+from covidpipe.registry import METHODS
 from covidpipe.schemas import IMAGES
 from covidpipe.stages.ship import update_cards
 
@@ -70,9 +69,10 @@ class Judged:
 def run(config: Config, modality: str, sources: Sequence[str], out: Path, cards: Path | None = None) -> None:
     """Write what the methods of a modality found, and what was true, to the JSON file `out`; with the coverage.
 
-    Taken are the images of `sources` with radiologists' masks of lungs and infection whose patient is known. Of a data
-    set that a network of the method learned from, those that stand in the validation or test part of one and in the
-    training part of none; of another one, those that no network was trained on. A method without any is not told.
+    Taken are the images of `sources` with radiologists' masks of lungs and infection whose patient is known, and from
+    which no network of the method has learned: of its own data set those of the test part, by every fold that the study
+    trains (`covidpipe.inference.cohorts.teams`), or of the validation part too where it trains one. A method without
+    any is not told.
 
     Parameters
     ----------
@@ -86,8 +86,11 @@ def run(config: Config, modality: str, sources: Sequence[str], out: Path, cards:
     """
     started = time.time()
     wanted = applicable_methods(config, METHODS)
-    networks = load_networks(in_float32(config), {modality}, wanted)
-    some = list(judged(config, modality, sources, wanted, networks))
+    some: list[Judged] = []
+    ids: list[dict[str, dict[str, str]]] = []  # of each team: by method, by task
+    for team in teams(in_float32(config), modality, wanted):
+        some += judged(config, modality, sources, wanted, team)
+        ids.append(team.ids(wanted[modality]))
     told = {method: by_patient(one for one in some if one.method == method) for method in wanted[modality]}
     by_method = {method: patients for method, patients in told.items() if patients}
     for method in sorted(set(wanted[modality]) - set(by_method)):
@@ -100,7 +103,7 @@ def run(config: Config, modality: str, sources: Sequence[str], out: Path, cards:
     methods: dict[str, Any] = {}
     for method, patients in sorted(by_method.items()):
         methods[method] = {
-            "models": {task: one.model_id for task, one in networks_of(method, modality, networks).items()},
+            "models": ids[0][method],
             "settings": deciding_settings(config, method),
             "patients": patients,
         }
@@ -108,7 +111,14 @@ def run(config: Config, modality: str, sources: Sequence[str], out: Path, cards:
         methods[method]["coverage"] = [row for level in levels for row in coverage(calibration, level)]
         for row in methods[method]["coverage"]:
             log.info("%s, %s: %s", modality, method, ", ".join(f"{name} {value}" for name, value in row.items()))
-    record = run_record("conformal", seed=config.seed, started=started, device=device_name(), sources=list(sources))
+    record = run_record(
+        "conformal",
+        seed=config.seed,
+        started=started,
+        device=device_name(),
+        sources=list(sources),
+        other_folds=ids[1:],
+    )
     write_json(out, {"modality": modality, "methods": methods, "run": record})
     if cards is not None:
         update_cards(cards, [out])
@@ -118,8 +128,8 @@ def judged(
     config: Config,
     modality: str,
     sources: Iterable[str],
-    wanted: dict[str, list[str]],
-    networks: Networks,
+    wanted: Mapping[str, Sequence[str]],
+    team: Team,
 ) -> Iterator[Judged]:
     """The images of `sources` that tell how far methods are off, by every one of the `wanted` methods they are new to.
 
@@ -130,27 +140,25 @@ def judged(
     sources : iterable of str
         Data sets and cohorts; their image tables lie where the config says.
     wanted : dict of modality to methods
-    networks : mapping
-        As `load_networks` gives them.
+    team : Team
     """
-    used = {method: list(networks_of(method, modality, networks).values()) for method in wanted[modality]}
     for source in sources:
         table = paths.images(config, source)
         dataset = config.source(source).dataset or source
         rows = [row for row in read_table(table, IMAGES).to_pylist() if _tells(row, modality)]
-        rows = [row for row in rows if any(_is_new(row, dataset, of) for of in used.values())]
+        rows = [row for row in rows if any(team.is_judged_by(row, dataset, method) for method in wanted[modality])]
         root = image_root(config.source_root(source), table.parent / "unpacked")
-        for row, found in findings(rows, root, wanted, networks, config):
+        for row, found in findings(rows, root, wanted, team.networks, config):
             truth = read_truth(root, row)
             assert truth.infection is not None and truth.lung is not None, "they were told by the table"
             for method, finding in found.items():
-                if _is_new(row, dataset, used[method]) and "unreadable" not in finding.reasons:
+                if team.is_judged_by(row, dataset, method) and "unreadable" not in finding.reasons:
                     yield Judged(
                         method,
                         dataset,
                         row["image_id"],
                         row["patient_id"],
-                        worst_part(row["source_sha256"], used[method]),
+                        team.part(row, method),
                         pixels(finding, row),
                         count(truth.infection, truth.lung),
                         "screened_negative" in finding.reasons,
@@ -167,12 +175,6 @@ def _tells(row: dict[str, Any], modality: str) -> bool:
     """True if an image has a truth, and a patient: of unknown ones it is not known how few they are."""
     masks = row["lung_mask_path"] is not None and row["infection_mask_path"] is not None
     return masks and row["accepted"] and row["modality"] == modality and row["patient_id"] is not None
-
-
-def _is_new(row: dict[str, Any], dataset: str, networks: list[LoadedModel]) -> bool:
-    """True if no network has learned from the image; of their own data sets this must be known."""
-    part = worst_part(row["source_sha256"], networks)
-    return part in UNSEEN or (part is None and all(network.recipe.get("dataset") != dataset for network in networks))
 
 
 def by_patient(some: Iterable[Judged]) -> list[dict[str, Any]]:

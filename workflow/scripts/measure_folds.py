@@ -1,14 +1,13 @@
 """Gather the test parts of all folds of the networks that ship, every patient tested once; write the figures' page.
 
 Run from the project's root: ``python workflow/scripts/measure_folds.py`` (seconds), once the networks of
-config/weights.yaml and config/real_cxr.yaml are trained and evaluated (``snakemake evaluate --configfile ...``). NAME_K
-is fold K of the network NAME. Folds that are missing are named in the page.
+config/weights.yaml and config/real_cxr.yaml are trained and evaluated (``snakemake evaluate --configfile ...``). Folds
+that are missing are named in the page.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from measure_threshold import written
 
 from covidpipe import paths
 from covidpipe.config import Config, Recipe, load
+from covidpipe.folds import folds_of
 from covidpipe.io.readable import markdown_table
 from covidpipe.metrics.summary import Row
 from covidpipe.stages.folds import gathered
@@ -66,19 +66,11 @@ def evaluated(config: Config, recipe: Recipe) -> bool:
 
 
 def families(config: Config) -> dict[str, dict[str, Recipe]]:
-    """The networks of a study, folds of one together: first name of the family, then of the recipe.
-
-    Raises
-    ------
-    SystemExit
-        Two of a family differ in more than the fold.
-    """
+    """The networks of a study, folds of one together: the first name, then that of each fold."""
     found: dict[str, dict[str, Recipe]] = {}
-    for name, recipe in config.training.items():
-        found.setdefault(re.sub(r"_\d+$", "", name), {})[name] = recipe
-    for family, recipes in found.items():
-        if len({recipe.model_copy(update={"fold": 0}).model_dump_json() for recipe in recipes.values()}) > 1:
-            raise SystemExit(f"{family}: wanted recipes that differ in their fold alone, found {', '.join(recipes)}.")
+    for name in config.training:
+        if not any(name in recipes for recipes in found.values()):
+            found[name] = {other: config.training[other] for other in folds_of(config, name).values()}
     return found
 
 

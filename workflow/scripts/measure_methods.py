@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from measure_threshold import written
 
 from covidpipe.config import Config, load
-from covidpipe.inference.cohorts import applicable_methods, load_networks
+from covidpipe.inference.cohorts import applicable_methods, teams
 from covidpipe.metrics.agreement import bias, concordance, mean_absolute_error
 from covidpipe.metrics.intervals import PatientBootstrap
 from covidpipe.provenance import prepare_backend
@@ -68,10 +68,10 @@ def found_by(config: Config, sources: Sequence[str]) -> tuple[dict[str, list[Jud
     for change, names in RUNS:
         changed = Config.model_validate(config.model_dump() | change)
         wanted = applicable_methods(changed, names)
-        networks = load_networks(changed, {"ct"}, wanted)
-        for one in judged(changed, "ct", sources, wanted, networks):
-            told.setdefault(names[one.method], []).append(one)
-        names_of_networks |= {network.model_id for network in networks["ct"].values()}
+        for team in teams(changed, "ct", wanted):
+            for one in judged(changed, "ct", sources, wanted, team):
+                told.setdefault(names[one.method], []).append(one)
+            names_of_networks |= {network.model_id for network in team.networks["ct"].values()}
     return told, names_of_networks
 
 
