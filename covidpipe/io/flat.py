@@ -47,6 +47,7 @@ class FlatImages:
         self.shape = shape
         self._image = shape[1] * shape[2]  # bytes
         self._written = 0
+        self._places = np.arange(shape[0])  # of the images in the file, in the order that they are asked for
         wanted, free = math.prod(shape), shutil.disk_usage(folder).free
         if wanted > free:
             raise CovidpipeError(
@@ -66,9 +67,13 @@ class FlatImages:
             left = left[self._file.write(left) :]
         self._written += len(images)
 
+    def arrange(self, order: NDArray[np.integer]) -> None:
+        """From now on the image at position i is the one that was at ``order[i]``; nothing is written anew."""
+        self._places = self._places[order]
+
     def __getitem__(self, positions: slice | Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
         """Images at `positions`, in that order, (len(positions), rows, columns); from any thread."""
-        chosen = np.arange(len(self))[positions]
+        chosen = self._places[positions]
         values = np.empty((len(chosen), *self.shape[1:]), np.uint8)
         for value, position in zip(values, chosen.tolist(), strict=True):
             self._read(value.reshape(-1).data, position * self._image)

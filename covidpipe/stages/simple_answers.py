@@ -64,7 +64,8 @@ def _some(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The rows, or as many as a simple model learns from."""
     if len(rows) <= controls.TRAIN_IMAGES:
         return rows
-    return rows.sample(controls.TRAIN_IMAGES, random_state=seed).sort_values("n")
+    # Ids first: the order of a store depends on the key of whoever runs it.
+    return rows.sort_values("image_id").sample(controls.TRAIN_IMAGES, random_state=seed).sort_values("n")
 
 
 def _left(store: Store, rows: pd.DataFrame, names: list[str]) -> dict[str, np.ndarray]:

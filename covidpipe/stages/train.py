@@ -165,9 +165,8 @@ def run(config: Config, recipe_name: str, store: Path, split: Path, images: Path
 
 
 def data_sha256(*parts: Labelled) -> str:
-    """Hash of every image, truth and group that a training uses, in order."""
-    content = [[part.sha256, part.groups.tolist()] for part in parts]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    """Hash of every image, truth and group that a training uses."""
+    return hashlib.sha256(json.dumps([part.sha256 for part in parts]).encode()).hexdigest()
 
 
 def untrained(config: Config, recipe: Recipe) -> tuple[keras.Model, dict[str, str] | None]:

@@ -81,7 +81,7 @@ class Labelled:
     foreground : float
         Share of the truth that is 1.
     sha256 : str
-        Of all images and their truth, in order.
+        Of all images, their truth, and who belongs together.
     lungs : like masks, optional
         The lungs of each image, 0 and 1, where a training asks for them.
     """
@@ -109,6 +109,9 @@ def read_labelled(
     between: Callable[[], None] = lambda: None,
 ) -> Labelled:
     """Copy images and their truth out of a store, to read them at random; memory stays flat.
+
+    They stand in the order of their ids, which their bytes decide about. A store has the order of the image table, and
+    so of the hashes of patients: a training would depend on the key of whoever runs it.
 
     Parameters
     ----------
@@ -140,7 +143,8 @@ def read_labelled(
     images = masks = lungs = None
     labels: list[np.ndarray] = []
     positive: list[np.ndarray] = []
-    digest, foreground = hashlib.sha256(), 0.0
+    shares: list[np.ndarray] = []
+    digests: list[bytes] = []
     for start in range(0, n, piece):
         between()
         some = rows.iloc[start : start + piece]
@@ -158,15 +162,24 @@ def read_labelled(
             lungs = lungs or FlatImages(folder, (n, *block.shape[1:]))
             lungs.append((store.read("lung_mask", some["n"].to_numpy(int)) > 0).astype(np.uint8))
         positive.append(truth.reshape(len(some), -1).any(axis=1))
-        foreground += float(truth.mean()) * len(some) / n
-        for part in (block, truth):
-            digest.update(np.ascontiguousarray(part).data)
+        shares.append(truth.reshape(len(some), -1).mean(axis=1))
+        digests += [
+            hashlib.sha256(image.tobytes() + answer.tobytes()).digest()
+            for image, answer in zip(block, truth, strict=True)
+        ]
+    order = np.argsort(rows["image_id"].to_numpy(str), kind="stable")
+    for planes in (images, masks, lungs):
+        if planes is not None:
+            planes.arrange(order)
+    groups = rows["group"].to_numpy(str)[order]
+    numbered, _ = pd.factorize(groups)  # in the order they first appear: names of patients are hashes
+    content = b"".join(digests[place] for place in order) + numbered.astype("<i8").tobytes()
     return Labelled(
         images,
-        masks if masks is not None else np.concatenate(labels),
-        rows["group"].to_numpy(str),
-        np.concatenate(positive),
-        foreground,
-        digest.hexdigest(),
+        masks if masks is not None else np.concatenate(labels)[order],
+        groups,
+        np.concatenate(positive)[order],
+        float(np.concatenate(shares)[order].mean()),
+        hashlib.sha256(content).hexdigest(),
         lungs,
     )
