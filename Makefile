@@ -3,10 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := envs/cpu.lock
-# Data sets with radiologists' masks: what the shipped networks have not seen of them tells how far they are off.
-CALIBRATION := medseg829 coronacases
-# Films with lung masks: what a method finds in those called healthy is the reference of X-rays.
-FILMS := cxr-lungs
 STUDIES := $(filter-out config/datasets.yaml,$(wildcard config/*.yaml))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -16,7 +12,7 @@ ONE_CORE := $(foreach rule,phantoms ingest harmonize wavelet train_model evaluat
 SLURM_TESTS := python -m pytest tests/slurm -m 'slurm and not full_size' -rs
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slurm check check-models check-backends check-authors check-paper check-slurm paper bench bench-check fuzz fuzz-guided faults check-defenses weights intervals docs licenses sbom vulnerabilities lock clean
+.PHONY: help env demo test test-slurm check check-models check-backends check-authors check-paper check-slurm paper bench bench-check fuzz fuzz-guided faults check-defenses weights docs licenses sbom vulnerabilities lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}'
@@ -110,21 +106,13 @@ bench: env ## how fast, as ratios to plain code, measured in one run; results/be
 bench-check: ## fail if a ratio that `make bench` measured is more than 20 % below the committed baseline
 	@python -m tests.benchmarks.report check
 
-weights: env ## train the small networks that ship with the package, five folds each, from the real images (four hours)
+# `snakemake evaluate` measures them as well: how far off, for intervals; what they find where nothing is.
+weights: env ## train and measure the small networks that ship with the package, five folds, on real images (four hours)
 	@echo "Training config/weights.yaml and config/real_cxr.yaml; weights go to covidpipe/weights."
 	@for study in weights real_cxr; do \
 		snakemake evaluate --profile workflow/profiles/local --configfile config/$$study.yaml || exit 1; \
 		covidpipe ship --config config/$$study.yaml --out covidpipe/weights || exit 1; \
 	done
-
-# Snakemake reads the images only if that is not done.
-intervals: env ## measure the weights that ship: how far off, for intervals; what they find where nothing is (5 minutes)
-	@snakemake $(foreach name,$(CALIBRATION) $(FILMS),results/ingest/$(name)/images.parquet) \
-		--profile workflow/profiles/local --configfile config/config.yaml --quiet all
-	@covidpipe reference ct $(CALIBRATION) --config config/config.yaml --out covidpipe/weights/reference-ct.json
-	@covidpipe reference xr $(FILMS) --config config/config.yaml --out covidpipe/weights/reference-xr.json
-	@covidpipe conformal ct $(CALIBRATION) --config config/config.yaml --out covidpipe/weights/conformal-ct.json \
-		--cards covidpipe/weights
 
 docs: env ## the documentation as a site that opens offline, every link checked: results/site/index.html
 	@python workflow/scripts/build_site.py results/site

@@ -22,6 +22,7 @@ from covidpipe.quantify.percentages import count, percent
 from covidpipe.quantify.reference import deciding_settings
 from covidpipe.registry import METHODS
 from covidpipe.schemas import IMAGES
+from covidpipe.stages.folds import groups_of
 from covidpipe.stages.ship import update_cards
 
 log = logging.getLogger(__name__)
@@ -147,6 +148,7 @@ def judged(
         dataset = config.source(source).dataset or source
         rows = [row for row in read_table(table, IMAGES).to_pylist() if _tells(row, modality)]
         rows = [row for row in rows if any(team.is_judged_by(row, dataset, method) for method in wanted[modality])]
+        groups = groups_of(config, dataset)
         root = image_root(config.source_root(source), table.parent / "unpacked")
         for row, found in findings(rows, root, wanted, team.networks, config):
             truth = read_truth(root, row)
@@ -157,7 +159,7 @@ def judged(
                         method,
                         dataset,
                         row["image_id"],
-                        row["patient_id"],
+                        groups.get(row["image_id"], row["patient_id"]),
                         team.part(row, method),
                         pixels(finding, row),
                         count(truth.infection, truth.lung),

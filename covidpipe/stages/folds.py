@@ -66,6 +66,18 @@ def gathered(config: Config, recipes: Iterable[Recipe]) -> Iterator[Row]:
         yield from percent_rows(part, images[PERCENTS].to_numpy(float), present_in(scores))
 
 
+def groups_of(config: Config, dataset: str) -> dict[str, str]:
+    """Whose each image of a data set is, copies of a patient under another name found: by image_id.
+
+    Empty where no network of the study was trained on it: then the image table's `patient_id` is all there is.
+    """
+    table = paths.split(config, dataset, "grouped")
+    if not table.exists():
+        return {}
+    rows = read_frame(table, SPLIT)
+    return dict(zip(rows["image_id"], rows["group"], strict=True))
+
+
 def _images(config: Config, recipe: Recipe) -> pd.DataFrame:
     """A row an image of one test part: what was measured, its group, and the classifier's threshold."""
     folder = paths.metrics(config, recipe)

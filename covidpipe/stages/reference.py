@@ -18,6 +18,7 @@ from covidpipe.quantify import infection_percent
 from covidpipe.quantify.reference import FEWEST, deciding_settings
 from covidpipe.registry import METHODS
 from covidpipe.schemas import IMAGES
+from covidpipe.stages.folds import groups_of
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +45,9 @@ def run(config: Config, modality: str, datasets: list[str], out: Path) -> None:
     ids: list[dict[str, dict[str, str]]] = []  # of each team: by method, by task
     for team in teams(in_float32(config), modality, wanted):
         ids.append(team.ids(wanted[modality]))
-        for method, row, percent in _found(config, modality, datasets, wanted, team):
+        for method, person, percent in _found(config, modality, datasets, wanted, team):
             percents[method].append(round(percent, 4))
-            persons[method].add(row["patient_id"] or row["image_id"])
+            persons[method].add(person)
     told = {
         method: {
             "models": ids[0][method],
@@ -67,12 +68,13 @@ def run(config: Config, modality: str, datasets: list[str], out: Path) -> None:
 
 def _found(
     config: Config, modality: str, datasets: Iterable[str], wanted: Mapping[str, Sequence[str]], team: Team
-) -> Iterator[tuple[str, dict[str, Any], float]]:
-    """Method, row and percentage of each lesion-free image that a team may be judged by."""
+) -> Iterator[tuple[str, str, float]]:
+    """Method, patient and percentage of each lesion-free image that a team may be judged by."""
     for dataset in datasets:
         table = paths.images(config, dataset)
         rows = [row for row in read_table(table, IMAGES).to_pylist() if _is_lesion_free(row, modality)]
         rows = [row for row in rows if any(team.is_judged_by(row, dataset, method) for method in wanted[modality])]
+        groups = groups_of(config, dataset)
         root = image_root(config.source_root(dataset), table.parent / "unpacked")
         for row, found in findings(rows, root, wanted, team.networks, config):
             for method, finding in found.items():
@@ -81,7 +83,7 @@ def _found(
                 lung, infection = finding.to_native(row["rows"], row["columns"])
                 percent = 0.0 if "screened_negative" in finding.reasons else infection_percent(infection, lung)
                 if percent is not None:
-                    yield method, row, percent
+                    yield method, groups.get(row["image_id"]) or row["patient_id"] or row["image_id"], percent
 
 
 def _is_lesion_free(row: dict[str, Any], modality: str) -> bool:

@@ -113,14 +113,15 @@ def _jobs(config: Config) -> dict[Job, tuple[list[Path], list[Path]]]:
             paths.model(config, config.training[r]) / "model.keras" for r in jobs.reference_recipes(config, modality)
         ]
         sets = jobs.reference_datasets(config, modality)
+        splits = [paths.split(config, one, "grouped") for one in sets]
         if sets:
             images_of = [paths.images(config, one) for one in sets]
-            add("reference", modality, paths.reference(config, modality), images_of, networks)
+            add("reference", modality, paths.reference(config, modality), images_of, networks, splits)
         sources = jobs.calibration_sources(config, modality)
         if sources:
             images_of = [paths.images(config, one) for one in sources]
             proofs = [paths.apart(config, "cohorts", one) for one in sources]
-            add("conformal", modality, paths.conformal(config, modality), images_of, networks, proofs)
+            add("conformal", modality, paths.conformal(config, modality), images_of, networks, splits, proofs)
     for cohort in config.cohorts:
         folder, seen = paths.cohort(config, cohort), paths.images(config, cohort)
         new = paths.apart(config, "cohorts", cohort)

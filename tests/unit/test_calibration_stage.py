@@ -206,5 +206,5 @@ def test_the_shipped_calibration_is_of_the_shipped_networks_and_the_defaults():
     assert {method for _, method in found} == {m for m, spec in METHODS.items() if "ct" in spec.roles}
     for (_, method), (one,) in found.items():
         assert one.models == {task: ids[task] for task in METHODS[method].roles["ct"]}
-        assert one.settings == deciding_settings(Config(), method), "make it again: make intervals"
+        assert one.settings == deciding_settings(Config(), method), "make it again: make weights"
         assert len(set(one.patients)) >= patients_needed(Config().intervals.level)

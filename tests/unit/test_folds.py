@@ -9,7 +9,7 @@ from covidpipe import paths, workflow
 from covidpipe.config import Config
 from covidpipe.folds import folds_of, in_folds
 from covidpipe.io.files import read_json, read_table, write_table
-from covidpipe.schemas import IMAGES
+from covidpipe.schemas import IMAGES, SPLIT
 from covidpipe.stages import conformal, reference
 
 LUNGS = {"task": "segment_lungs", "dataset": "medseg829", "model": "nabla3", "regime": "scratch", "image_size": 96}
@@ -93,6 +93,17 @@ def test_every_patient_is_judged_by_the_fold_that_tests_them(two_folds, tmp_path
     ]
     (other,) = told["run"]["other_folds"]
     assert set(other) == {"alom2020"} and set(other["alom2020"]) == {"segment_lungs"}
+
+
+def test_a_patient_under_two_names_is_one(two_folds, tmp_path):
+    config, trained = two_folds
+    trained("lungs", healthy="test", ill="test")
+    trained("lungs_1", healthy="train", ill="train")
+    split = [{"image_id": i, "group": "p", "fold": 0, "protocol": "grouped"} for i in (tiny.HEALTHY, tiny.ILL)]
+    write_table(paths.split(config, "medseg829", "grouped"), split, SPLIT)
+    conformal.run(config, "ct", ["medseg829"], tmp_path / "ct.json")
+    (person,) = read_json(tmp_path / "ct.json")["methods"]["alom2020"]["patients"]
+    assert person["true"] == [0.0, 20.0]
 
 
 def test_an_image_of_a_training_part_is_judged_by_nobody(two_folds, tmp_path):

@@ -160,6 +160,14 @@ def models_of_reference(wildcards):
     ]
 
 
+def splits_of_reference(wildcards):
+    """Who belongs together in those data sets, copies under other names found."""
+    return [
+        paths.split(STUDY, dataset, "grouped")
+        for dataset in jobs.reference_datasets(STUDY, wildcards.modality)
+    ]
+
+
 def datasets_of_reference(wildcards):
     return jobs.reference_datasets(STUDY, wildcards.modality)
 

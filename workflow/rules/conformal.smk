@@ -5,6 +5,7 @@ rule conformal:
     input:
         images=images_of_calibration,
         models=models_of_reference,
+        splits=splits_of_reference,
         apart=proofs_of_calibration,
     output:
         RESULTS / "conformal" / STUDY.study / "{modality}.json",

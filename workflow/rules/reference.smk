@@ -5,6 +5,7 @@ rule reference:
     input:
         images=images_of_reference,
         models=models_of_reference,
+        splits=splits_of_reference,
     output:
         RESULTS / "references" / STUDY.study / "{modality}.json",
     log:
