@@ -53,6 +53,15 @@ def joined_groups(*keys: Sequence[Hashable | None], pairs: Iterable[tuple[int, i
     return np.array([root(node) for node in range(len(parent))], np.int64)
 
 
+def group_name(first: str, of_patient: bool) -> str:
+    """How a group is called: after its first image, so that its name does not depend on the key of the hashes.
+
+    >>> group_name("2e1fc2309a3291ee", True)
+    'patient of image 2e1fc2309a3291ee'
+    """
+    return f"{'patient of ' * of_patient}image {first}"
+
+
 def grouped_folds(groups: ArrayLike, labels: ArrayLike, folds: int, seed: int) -> NDArray[np.int32]:
     """Give every group one fold, so that the folds are alike in size and in their share of each label.
 

@@ -148,7 +148,7 @@ def judged(
         dataset = config.source(source).dataset or source
         rows = [row for row in read_table(table, IMAGES).to_pylist() if _tells(row, modality)]
         rows = [row for row in rows if any(team.is_judged_by(row, dataset, method) for method in wanted[modality])]
-        groups = groups_of(config, dataset)
+        groups = groups_of(config, dataset, rows)
         root = image_root(config.source_root(source), table.parent / "unpacked")
         for row, found in findings(rows, root, wanted, team.networks, config):
             truth = read_truth(root, row)
@@ -159,7 +159,7 @@ def judged(
                         method,
                         dataset,
                         row["image_id"],
-                        groups.get(row["image_id"], row["patient_id"]),
+                        groups[row["image_id"]],
                         team.part(row, method),
                         pixels(finding, row),
                         count(truth.infection, truth.lung),

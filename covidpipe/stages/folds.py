@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from covidpipe.metrics.classification import roc_auc_within
 from covidpipe.metrics.intervals import SHARE
 from covidpipe.metrics.summary import MEASURES, Part, Row, label_rows, mask_rows, percent_rows, present_in
 from covidpipe.schemas import METRICS_IMAGES, SPLIT
+from covidpipe.splits import group_name
 
 PERCENTS = ["infection_percent", "true_infection_percent"]
 
@@ -66,16 +68,20 @@ def gathered(config: Config, recipes: Iterable[Recipe]) -> Iterator[Row]:
         yield from percent_rows(part, images[PERCENTS].to_numpy(float), present_in(scores))
 
 
-def groups_of(config: Config, dataset: str) -> dict[str, str]:
-    """Whose each image of a data set is, copies of a patient under another name found: by image_id.
+def groups_of(config: Config, dataset: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Whose each image of a data set is, by image_id, under a name that does not depend on the key of the hashes.
 
-    Empty where no network of the study was trained on it: then the image table's `patient_id` is all there is.
+    Where the study has split the data set, copies of a patient under another name are found; else `patient_id` tells.
     """
     table = paths.split(config, dataset, "grouped")
-    if not table.exists():
-        return {}
-    rows = read_frame(table, SPLIT)
-    return dict(zip(rows["image_id"], rows["group"], strict=True))
+    if table.exists():
+        split = read_frame(table, SPLIT)
+        return dict(zip(split["image_id"], split["group"], strict=True))
+    first: dict[str, str] = {}
+    found = {}
+    for image_id, patient in sorted((row["image_id"], row["patient_id"]) for row in rows):
+        found[image_id] = group_name(first.setdefault(patient or image_id, image_id), patient is not None)
+    return found
 
 
 def _images(config: Config, recipe: Recipe) -> pd.DataFrame:

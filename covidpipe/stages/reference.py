@@ -74,7 +74,7 @@ def _found(
         table = paths.images(config, dataset)
         rows = [row for row in read_table(table, IMAGES).to_pylist() if _is_lesion_free(row, modality)]
         rows = [row for row in rows if any(team.is_judged_by(row, dataset, method) for method in wanted[modality])]
-        groups = groups_of(config, dataset)
+        groups = groups_of(config, dataset, rows)
         root = image_root(config.source_root(dataset), table.parent / "unpacked")
         for row, found in findings(rows, root, wanted, team.networks, config):
             for method, finding in found.items():
@@ -83,7 +83,7 @@ def _found(
                 lung, infection = finding.to_native(row["rows"], row["columns"])
                 percent = 0.0 if "screened_negative" in finding.reasons else infection_percent(infection, lung)
                 if percent is not None:
-                    yield method, groups.get(row["image_id"]) or row["patient_id"] or row["image_id"], percent
+                    yield method, groups[row["image_id"]], percent
 
 
 def _is_lesion_free(row: dict[str, Any], modality: str) -> bool:

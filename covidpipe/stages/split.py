@@ -10,7 +10,7 @@ from covidpipe.errors import choose
 from covidpipe.io.files import read_table, write_table
 from covidpipe.registry import PROTOCOLS
 from covidpipe.schemas import DUPLICATES, IMAGES, SPLIT
-from covidpipe.splits import check_no_leak, grouped_folds, joined_groups, parts, published_folds
+from covidpipe.splits import check_no_leak, group_name, grouped_folds, joined_groups, parts, published_folds
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def run(config: Config, dataset: str, images: Path, duplicates: Path, protocol: 
         [
             {
                 "image_id": image_ids[n],
-                "group": _group_name(patients[first[n]], image_ids[first[n]]),
+                "group": group_name(image_ids[first[n]], patients[first[n]] is not None),
                 "fold": int(folds[n]),
                 "protocol": protocol,
             }
@@ -74,7 +74,3 @@ def run(config: Config, dataset: str, images: Path, duplicates: Path, protocol: 
         ],
         SPLIT,
     )
-
-
-def _group_name(patient_id: str | None, image_id: str) -> str:
-    return f"patient {patient_id}" if patient_id is not None else f"image {image_id}"

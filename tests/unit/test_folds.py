@@ -11,6 +11,7 @@ from covidpipe.folds import folds_of, in_folds
 from covidpipe.io.files import read_json, read_table, write_table
 from covidpipe.schemas import IMAGES, SPLIT
 from covidpipe.stages import conformal, reference
+from covidpipe.stages.folds import groups_of
 
 LUNGS = {"task": "segment_lungs", "dataset": "medseg829", "model": "nabla3", "regime": "scratch", "image_size": 96}
 INFECTION = LUNGS | {"task": "segment_infection", "model": "cov_raseg"}
@@ -104,6 +105,15 @@ def test_a_patient_under_two_names_is_one(two_folds, tmp_path):
     conformal.run(config, "ct", ["medseg829"], tmp_path / "ct.json")
     (person,) = read_json(tmp_path / "ct.json")["methods"]["alom2020"]["patients"]
     assert person["true"] == [0.0, 20.0]
+
+
+def test_names_of_patients_do_not_depend_on_the_key_of_the_hashes(tmp_path):
+    config = Config(results=str(tmp_path))
+    rows = [{"image_id": i, "patient_id": p} for i, p in (("c", "p"), ("a", "q"), ("b", "p"), ("d", None))]
+    wanted = {"a": "patient of image a", "b": "patient of image b", "c": "patient of image b", "d": "image d"}
+    assert groups_of(config, "coronacases", rows) == wanted
+    renamed = [row | {"patient_id": row["patient_id"] and f"9{row['patient_id']}"} for row in rows[::-1]]
+    assert groups_of(config, "coronacases", renamed) == wanted
 
 
 def test_an_image_of_a_training_part_is_judged_by_nobody(two_folds, tmp_path):

@@ -187,7 +187,7 @@ def test_split_keeps_patients_and_copies_together(drawn):
     table = run_split(config, folder, "grouped")
     assert sorted(table.index) == ["i0", "i1", "i2", "i3", "i4"]
     assert table["group"]["i0"] == table["group"]["i2"]
-    assert table["group"]["i3"] == table["group"]["i4"] == "patient p3"
+    assert table["group"]["i3"] == table["group"]["i4"] == "patient of image i3"
     assert table["group"]["i1"] == "image i1"
     assert set(table["fold"]) == {0, 1, 2}
     assert set(table["protocol"]) == {"grouped"}
