@@ -47,13 +47,16 @@ def wilson(k: float, n: float) -> tuple[float, float] | None:
     >>> low, high = wilson(8, 10)
     >>> round(low, 4), round(high, 4)
     (0.4902, 0.9433)
+    >>> wilson(0, 3)[0], wilson(3, 3)[1]
+    (0.0, 1.0)
     """
     if n == 0:
         return None
     z2 = NORMAL_975**2
     center = (k + z2 / 2) / (n + z2)
     half = NORMAL_975 / (n + z2) * math.sqrt(k * (n - k) / n + z2 / 4)
-    return max(0.0, center - half), min(1.0, center + half)
+    # Of none and of all one end is exact; rounding would leave 5.55e-17 in its place.
+    return 0.0 if k <= 0 else max(0.0, center - half), 1.0 if k >= n else min(1.0, center + half)
 
 
 def proportion(success: np.ndarray, groups: np.ndarray) -> Interval | None:

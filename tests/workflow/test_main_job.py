@@ -13,7 +13,8 @@ import pydicom
 import pytest
 from skimage.exposure import rescale_intensity
 
-from covidpipe.io.files import read_table
+from covidpipe.io.files import read_json, read_table
+from covidpipe.provenance import PACKAGE
 from covidpipe.schemas import IMAGES, INFECTION, REJECTED
 from covidpipe.stages import phantoms
 from tests.unit import canaries
@@ -84,7 +85,9 @@ def test_every_file_is_in_the_table(done, scans):
     assert reasons.pop("unreadable") == 2 + 6 and reasons.pop("unsupported_format") == 2 and reasons.total() == 7
     by_method = {(row["modality"], row["method"]): row for row in table.to_pylist() if row["modality"]}
     assert by_method["xr", "khan2020"]["qc_reasons"] == ["method_not_for_modality"]
-    assert by_method["ct", "khan2020"]["classifier_id"].startswith("cov_ctnet@")
+    shipped = read_json(PACKAGE / "weights" / "ct_screening" / "run.json")
+    name = f"{shipped['recipe']['model']}@{shipped['weights_sha256'][:12]}"
+    assert by_method["ct", "khan2020"]["classifier_id"] == name
     told = [row for row in table.to_pylist() if row["infection_percent"] is not None]
     assert told and all(row["infected_px"] <= row["lung_px"] for row in told)
 
