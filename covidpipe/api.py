@@ -229,7 +229,7 @@ def predict_masks(image: Image, method: str = "khan2020", *, config: Config | st
     Parameters
     ----------
     image : Image
-    method : {"khan2020", "alom2020"}
+    method : {"khan2020", "alom2020", "fusion"}
     config : Config or path, optional
         Default: the networks that come along.
 

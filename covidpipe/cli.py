@@ -132,7 +132,7 @@ def _user_commands(commands: Any) -> None:
     )
     command.add_argument("path", type=Path, help="folder, .zip, .tar.gz, single file, or .csv/.txt list of files")
     command.add_argument("--out", type=Path, required=True, help="folder of infection.parquet, the report, the config")
-    command.add_argument("--method", action="append", choices=METHODS, help="may be repeated (default: all)")
+    command.add_argument("--method", action="append", choices=METHODS, help="may be repeated (default: both papers')")
     command.add_argument("--modality", choices=MODALITIES, help="what all images are (default: header, else a guess)")
     command.add_argument(
         "--intensity",

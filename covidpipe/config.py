@@ -489,7 +489,10 @@ class Config(Section):
     )
     phantoms: dict[str, Phantoms] = Field(default_factory=dict, description="synthetic patients to make, by name")
     cohorts: dict[str, Cohort] = Field(default_factory=dict, description="images to be quantified, by name")
-    methods: list[str] = Field(["khan2020", "alom2020"], description="how images are quantified")
+    methods: list[str] = Field(
+        ["khan2020", "alom2020"],
+        description="how images are quantified: the papers' methods, and `fusion`, ours, which takes the mean of both",
+    )
     segment: Literal["all", "positives"] = Field(
         "all", description="khan2020: segment all images, or only those screened positive, as published"
     )

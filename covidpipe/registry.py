@@ -417,6 +417,11 @@ METHODS: dict[str, MethodSpec] = {
         "Alom et al. 2020: one network segments the lungs (theirs: NABLA-3), refined; a threshold inside them",
         optional={"xr": ("classify",)},
     ),
+    "fusion": MethodSpec(
+        "fusion",
+        {"ct": ("segment_lungs", "segment_infection")},
+        "Ours: the mean of what the infection network of khan2020 and the threshold of alom2020 say of each pixel",
+    ),
 }
 
 

@@ -405,7 +405,7 @@ INFECTION = TableSpec(
     columns=(
         Column("cohort", _string, "Name of the cohort the image belongs to."),
         *_IDENTITY,
-        Column("method", _string, "How the percentage was found.", values=("khan2020", "alom2020")),
+        Column("method", _string, "How the percentage was found.", values=("khan2020", "alom2020", "fusion")),
         Column(
             "covid_probability",
             pa.float32(),
@@ -636,7 +636,7 @@ PATIENTS = TableSpec(
     columns=(
         Column("cohort", _string, "Name of the cohort."),
         *(c for c in _IDENTITY if c.name in ("patient_id", "study_id", "modality")),
-        Column("method", _string, "How the percentages were found.", values=("khan2020", "alom2020")),
+        Column("method", _string, "How the percentages were found.", values=("khan2020", "alom2020", "fusion")),
         Column("images", pa.int32(), "Images with a percentage.", between=(0, INF)),
         Column("images_refused", pa.int32(), "Images without one: rejected, or without lung.", between=(0, INF)),
         Column("lung_px", pa.int64(), "Lung pixels over all images with a percentage.", "px", (0, INF)),
@@ -776,7 +776,7 @@ SUMMARY = TableSpec(
     columns=(
         Column("cohort", _string, "Name of the cohort."),
         Column("modality", _string, "Computed tomography (ct) or projection X-ray (xr).", values=("ct", "xr")),
-        Column("method", _string, "How the percentages were found.", values=("khan2020", "alom2020")),
+        Column("method", _string, "How the percentages were found.", values=("khan2020", "alom2020", "fusion")),
         Column(
             "unit",
             _string,
@@ -922,7 +922,7 @@ MASK_INDEX = TableSpec(
     columns=(
         Column("n", pa.int64(), "Position in the arrays of masks.zarr.", between=(0, INF)),
         Column("image_id", _string, "Identifier of the image."),
-        Column("method", _string, "How the masks were found.", values=("khan2020", "alom2020")),
+        Column("method", _string, "How the masks were found.", values=("khan2020", "alom2020", "fusion")),
         *_TRANSFORM,
         *(c for c in INFECTION.columns if c.name in ("covid_probability", "covid_positive", "split")),
         *(c for c in INFECTION.columns if c.name in ("classifier_id", "lung_model_id", "infection_model_id")),

@@ -17,6 +17,7 @@ from covidpipe.io.image import Image
 from covidpipe.quantify.lungs import disk
 from covidpipe.quantify.thresholds import local_value
 
+NETWORK_SAYS = ("khan2020", "fusion")  # methods whose heat map is the infection network's probability
 GREY_LEVELS = 60  # above the threshold's level: as hot as a heat map gets
 
 
@@ -53,8 +54,8 @@ class Look:
         The network's probability inside the lungs; of a threshold, by how much lung exceeds its level, `GREY_LEVELS`
         being 1.
         """
-        if method == "khan2020":
-            if self.infection_probability is None:
+        if method in NETWORK_SAYS:
+            if self.infection_probability is None or "screened_negative" in self.findings[method].reasons:
                 return None
             return self.infection_probability, self.findings[method].lung_mask
         assert self.above_level is not None
@@ -101,13 +102,15 @@ def look(images: Sequence[Image], wanted: Iterable[str], networks: Networks, con
     infection: dict[int, np.ndarray] = {}
     enhanced: list[np.ndarray | None] = [None] * len(images)
     threshold = float(networks["classify"].recipe["threshold"]) if "classify" in networks else None
-    if "khan2020" in wanted:
-        asked = [n for n, one in enumerate(found["khan2020"]) if "screened_negative" not in one.reasons]
+    networked = [found[method] for method in NETWORK_SAYS if method in wanted]
+    if networked:
+        asked = [n for n in range(len(images)) if any("screened_negative" not in of[n].reasons for of in networked)]
         if asked:
             some = {grid: planes[asked] for grid, planes in batch.items()}
-            masks = np.stack([found["khan2020"][n].lung_mask for n in asked])
+            masks = np.stack([networked[0][n].lung_mask for n in asked])
             said = methods.pixel_probabilities(some, once["segment_infection"], size, masks)
             infection = dict(zip(asked, said, strict=True))
+    if "khan2020" in wanted:
         screening = networks["classify"].recipe
         if screening["input"] == "wavelet":
             plain = wavelet.enhance(batch[methods.source_grid(screening)], screening["reading"])
@@ -115,7 +118,8 @@ def look(images: Sequence[Image], wanted: Iterable[str], networks: Networks, con
     looks = []
     for n, grey in enumerate(batch[common]):
         of_image = {method: of_method[n] for method, of_method in found.items()}
-        above = _above_level(grey, of_image["alom2020"].lung_mask, config) if "alom2020" in wanted else None
+        lung = next(iter(of_image.values())).lung_mask  # the same by every method
+        above = _above_level(grey, lung, config) if {"alom2020", "fusion"} & set(wanted) else None
         looks.append(Look(grey, lungs[n], of_image, enhanced[n], infection.get(n), threshold, above))
     return looks
 

@@ -18,7 +18,11 @@ from covidpipe.config import Config
 # With the image itself they are twenty: fewer cannot tell a place among the highest 5 %.
 FEWEST = 19
 # What decides about a method's percentages besides its networks: keys of the config.
-DECIDING = {"khan2020": ("harmonize", "segment"), "alom2020": ("harmonize", "threshold")}
+DECIDING = {
+    "khan2020": ("harmonize", "segment"),
+    "alom2020": ("harmonize", "threshold"),
+    "fusion": ("harmonize", "threshold"),
+}
 MODEL_COLUMNS = {
     "classify": "classifier_id",
     "segment_lungs": "lung_model_id",

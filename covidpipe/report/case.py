@@ -180,6 +180,11 @@ def steps(seen: Look, config: Config, modality: str) -> list[dict[str, Any]]:
         if one.pneumonia_probability is not None:
             said = _said("Pneumonia of any cause", one.pneumonia_probability, seen) + " Nothing else depends on it."
             found.append(_step("alom2020", f"Pneumonia: {_verdict(one.pneumonia_positive)}", said, None))
+    if "fusion" in seen.findings:
+        one = seen.findings["fusion"]
+        words, picture = _mask(grey, one.lung_mask, one.infection_mask)
+        said = "The mean of the network's probability and of the threshold's mask is a half or more. "
+        found.append(_step("fusion", "Infection mask", said + words, picture))
     return found
 
 

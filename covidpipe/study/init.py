@@ -78,9 +78,10 @@ def run(
         said = choose(ask(f"Are they all ct, all xr, or {EITHER}?", EITHER), (*MODALITIES, EITHER), "kind of image")
         modality = None if said == EITHER else said
     fitting = [name for name in METHODS if modality is None or modality in METHODS[name].roles]
+    usual = [name for name in Config().methods if name in fitting]
     if not methods and ask is not None:
-        methods = re.split(r"[,\s]+", ask(f"Which methods ({', '.join(METHODS)})?", ",".join(fitting)).strip())
-    methods = list(dict.fromkeys(choose(name, METHODS, "method") for name in methods or fitting))
+        methods = re.split(r"[,\s]+", ask(f"Which methods ({', '.join(METHODS)})?", ",".join(usual)).strip())
+    methods = list(dict.fromkeys(choose(name, METHODS, "method") for name in methods or usual))
     unfit = [name for name in methods if name not in fitting]
     if unfit:
         raise UsageError(f"{', '.join(unfit)}: not defined for {modality}. What fits: {', '.join(fitting)}.")

@@ -8,7 +8,7 @@ import tiny_cohort as tiny
 
 from covidpipe.errors import CovidpipeError
 from covidpipe.inference import cohorts, engine
-from covidpipe.inference.methods import worst_part
+from covidpipe.inference.methods import at_half, fused, worst_part
 from covidpipe.io.files import file_sha256, read_json, read_table, write_table
 from covidpipe.io.store import open_store
 from covidpipe.schemas import IMAGES, MASK_INDEX
@@ -58,6 +58,51 @@ def test_both_methods_find_what_was_drawn(images, networks, tmp_path):
     xray = found[tiny.XRAY, "alom2020"]
     assert xray["covid_probability"] is None and xray["classifier_id"] is None
     assert xray["infection_mask"].sum() == 180  # 9 x 20: the corners that opening rounds are grown back
+
+
+def test_fusion_marks_what_network_and_threshold_together_say(images, networks, tmp_path):
+    predict.run(tiny.config(tmp_path, methods=["fusion"]), "c", images, 0, tmp_path / "out")
+    found = entries(tmp_path / "out")
+    assert list(found) == [(tiny.HEALTHY, "fusion"), (tiny.ILL, "fusion")], "not on films"
+    ill = found[tiny.ILL, "fusion"]
+    assert np.array_equal(ill["infection_mask"], tiny.pictures()[tiny.ILL][2])
+    assert ill["covid_probability"] is None and ill["classifier_id"] is None and ill["split"] == "train"
+    assert ill["infection_model_id"].startswith("cov_raseg@") and ill["lung_model_id"].startswith("nabla3@")
+    assert not found[tiny.HEALTHY, "fusion"]["infection_mask"].any()
+
+
+@pytest.mark.parametrize(
+    ("probability", "marked"),
+    [
+        (0.0, "nothing"),  # the threshold alone is not enough
+        (0.1, "inside"),
+        (0.3, "inside"),  # the rim of a region is blurred
+        (0.5, "inside and rim"),
+        (0.75, "region"),
+        (0.8, "region and speck"),
+        (0.95, "all"),  # nor need it say anything where the network is sure
+    ],
+)
+def test_fusion_by_hand(probability, marked):
+    mask = np.zeros((20, 20), bool)
+    mask[4:14, 4:14] = mask[17, 17] = True
+    found = fused(np.full(mask.shape, probability, np.float32), mask)
+    inside, corner, rim, speck, outside = found[8, 8], found[4, 4], found[4, 8], found[17, 17], found[1, 1]
+    told = {
+        "nothing": (False, False, False, False, False),
+        "inside": (True, False, False, False, False),
+        "inside and rim": (True, False, True, False, False),
+        "region": (True, True, True, False, False),
+        "region and speck": (True, True, True, True, False),
+        "all": (True, True, True, True, True),
+    }
+    assert (inside, corner, rim, speck, outside) == told[marked]
+
+
+def test_a_threshold_of_a_network_is_a_half_in_the_fusion():
+    said = np.array([0.0, 0.1, 0.2, 0.6, 1.0], np.float32)
+    np.testing.assert_allclose(at_half(said, 0.2), [0.0, 0.25, 0.5, 0.75, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(at_half(said, 0.5), said, rtol=1e-6)
 
 
 def test_a_network_that_sees_the_lungs_alone_finds_the_same_lesion(images, networks, tmp_path):

@@ -35,7 +35,7 @@ FIGURES, DOCUMENT = Path("docs/agreement.csv"), Path("docs/agreement.md")
 
 # What is changed in the config, and what the methods are then called. Two variants of one run share its networks.
 RUNS: tuple[tuple[dict[str, Any], dict[str, str]], ...] = (
-    ({}, {"khan2020": "khan2020", "alom2020": "alom2020 `vessel_suppressed`"}),
+    ({}, {"fusion": "fusion", "khan2020": "khan2020", "alom2020": "alom2020 `vessel_suppressed`"}),
     ({"segment": "positives"}, {"khan2020": "khan2020 `segment: positives`, as published"}),
     ({"threshold": {"local": "otsu"}}, {"alom2020": "alom2020 `otsu`"}),
     ({"threshold": {"local": "gaussian"}}, {"alom2020": "alom2020 `gaussian`"}),
