@@ -14,7 +14,6 @@ from covidpipe.inference.agreement import agreed
 from covidpipe.inference.cohorts import applicable_methods, load_networks
 from covidpipe.io.files import cache_folder, read_json, read_table, write_table
 from covidpipe.io.shards import spread
-from covidpipe.registry import METHODS
 from covidpipe.schemas import IMAGES
 from covidpipe.stages import predict
 
@@ -39,7 +38,7 @@ class Moved:
 
 def networks_with(config, columns=0, less=0.0):
     """The cohort's networks, that of infection in what passes for bfloat16."""
-    networks = load_networks(config, ["ct"], applicable_methods(config, METHODS))
+    networks = load_networks(config, ["ct"], applicable_methods(config, config.methods))
     of_task = {task: replace(one, engine="other 1", parts_of_frame=None) for task, one in networks["ct"].items()}
     one = of_task["segment_infection"]
     of_task["segment_infection"] = replace(one, network=Moved(one.network, columns, less), precision="bfloat16")
@@ -47,7 +46,7 @@ def networks_with(config, columns=0, less=0.0):
 
 
 def ask(images, config, networks):
-    return agreed("c", images, images.parent / "files", applicable_methods(config, METHODS), networks, config)
+    return agreed("c", images, images.parent / "files", applicable_methods(config, config.methods), networks, config)
 
 
 def test_the_figures_of_agreement_and_that_only_methods_in_bfloat16_are_compared(images, tmp_path, monkeypatch):
