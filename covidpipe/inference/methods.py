@@ -281,6 +281,7 @@ def at_half(probability: np.ndarray, threshold: float) -> np.ndarray:
     >>> at_half(np.array([0.0, 0.1, 0.2, 0.6, 1.0]), 0.2).tolist()
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
+    threshold = min(max(threshold, 1e-6), 1 - 1e-6)  # one that calls everything, or nothing, positive
     below, above = probability / (2 * threshold), 1 - (1 - probability) / (2 * (1 - threshold))
     return np.where(probability < threshold, below, above)
 

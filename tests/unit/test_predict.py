@@ -103,6 +103,7 @@ def test_a_threshold_of_a_network_is_a_half_in_the_fusion():
     said = np.array([0.0, 0.1, 0.2, 0.6, 1.0], np.float32)
     np.testing.assert_allclose(at_half(said, 0.2), [0.0, 0.25, 0.5, 0.75, 1.0], rtol=1e-6)
     np.testing.assert_allclose(at_half(said, 0.5), said, rtol=1e-6)
+    assert (at_half(said[1:], 0.0) > 0.5).all() and (at_half(said[:-1], 1.0) < 0.5).all()
 
 
 def test_a_network_that_sees_the_lungs_alone_finds_the_same_lesion(images, networks, tmp_path):
