@@ -13,6 +13,7 @@ import platform
 import secrets
 import shlex
 import stat
+import subprocess
 import sys
 import time
 from importlib import metadata
@@ -145,6 +146,7 @@ def run_record(stage: str, *, seed: int, started: float, **facts: Any) -> dict[s
     return {
         "covidpipe": __version__,
         "stage": stage,
+        "commit": commit(),
         "code": code_fingerprint(stage),
         "command": " ".join(["covidpipe", *sys.argv[1:]]),
         "seed": seed,
@@ -154,6 +156,27 @@ def run_record(stage: str, *, seed: int, started: float, **facts: Any) -> dict[s
         "wall_seconds": round(time.time() - started, 1),
         **facts,
     }
+
+
+@functools.cache
+def commit() -> str | None:
+    """The commit that this code is at, with a ``+`` where the package's files are not those of it.
+
+    None where nothing tells: an installed package has no history, and a machine may have no git. What the code is,
+    its fingerprint tells everywhere.
+    """
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(PACKAGE.parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")) != PACKAGE.parent.resolve():
+            return None  # of another project, with this one somewhere inside
+        changed = git("status", "--porcelain", "--", PACKAGE.name)
+        return git("rev-parse", "HEAD") + "+" * bool(changed)
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def _version(package: str) -> str | None:

@@ -204,6 +204,7 @@ def _shown(network: Network, seed: int) -> dict[str, Any]:
         "made": [
             ("Weights", run["weights_sha256"][:12]),
             ("Data", run["data_sha256"][:12]),
+            *([("Commit", run["commit"][:12])] if run.get("commit") else []),
             ("Code", run["code"]),
             ("Seed", str(run["seed"])),
             ("Computed on", run["device"]),

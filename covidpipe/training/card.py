@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from covidpipe.registry import DATASETS, MODELS, PARTS
@@ -13,6 +14,17 @@ TASK_TEXT = {
     "segment_infection": "marks infected lung in one image",
 }
 PRECISIONS = {"float32": "", "mixed_bfloat16": ", in bfloat16"}
+
+
+def code_in_words(record: Mapping[str, Any]) -> str:
+    """What code a run was made by: its commit, where that is known, and the fingerprint of what it ran.
+
+    >>> code_in_words({"commit": "b92b8436f968b0d9d86a+", "code": "5380ebe7ac4ae361"})
+    'commit `b92b8436f968` with changes, code `5380ebe7ac4ae361`'
+    """
+    commit = record.get("commit")
+    changed = " with changes" * (commit is not None and commit.endswith("+"))
+    return f"{f'commit `{commit[:12]}`{changed}, ' if commit else ''}code `{record['code']}`"
 
 
 def model_card(record: dict[str, Any]) -> str:
@@ -66,7 +78,7 @@ Split `{recipe["protocol"]}`, fold {recipe["fold"]} of {recipe["folds"]} held ou
 {record["seed"]}, {duration(record["wall_seconds"])} on {record["device"]}\
 {PRECISIONS[record["schedule"].get("precision", "float32")]}.
 
-Made by `{record["command"]}`, covidpipe {record["covidpipe"]}, code `{record["code"]}`.
+Made by `{record["command"]}`, covidpipe {record["covidpipe"]}, {code_in_words(record)}.
 
 ## Known limits
 

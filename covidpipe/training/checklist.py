@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from covidpipe.registry import DATASETS, MODELS, PARTS, TRUTH_OF_TASK
-from covidpipe.training.card import PRECISIONS, TASK_TEXT
+from covidpipe.training.card import PRECISIONS, TASK_TEXT, code_in_words
 from covidpipe.words import duration
 
 # The measures that stand for a task in one line.
@@ -152,7 +152,7 @@ def items(record: Mapping[str, Any], evaluation: Mapping[str, Any], summary: Seq
             "41",
             "21",
             "Where the protocol is",
-            f"`{record['command']}`, covidpipe {record['covidpipe']}, code `{record['code']}`, weights "
+            f"`{record['command']}`, covidpipe {record['covidpipe']}, {code_in_words(record)}, weights "
             f"`{record['weights_sha256'][:12]}`.",
         ),
         ("42", "22", "Funding", unknown("a run is not told")),

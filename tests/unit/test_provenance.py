@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import stat
+import subprocess
 
 import pytest
 
@@ -82,3 +84,43 @@ def test_a_hash_depends_on_kind_parts_and_key():
         keyed_hash("patient", "a", "b", key=b"l" * 16),
     }
     assert len(hashes) == 4 and all(len(value) == 16 for value in hashes)
+
+
+def repository(folder):
+    def git(*words):
+        identity = ["-c", "user.name=n", "-c", "user.email=e"]
+        subprocess.run(["git", "-C", str(folder), *identity, *words], check=True, capture_output=True)
+
+    (folder / "covidpipe").mkdir(parents=True)
+    (folder / "covidpipe" / "one.py").write_text("x = 1\n")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    return git
+
+
+def test_the_commit_is_told_and_whether_the_code_is_that_of_it(tmp_path, monkeypatch):
+    git = repository(tmp_path / "clone")
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "clone" / "covidpipe")
+    asked = provenance.commit.__wrapped__
+    head = asked()
+    assert re.fullmatch(r"[0-9a-f]{40}", head)
+    (tmp_path / "clone" / "notes.txt").write_text("no code")
+    assert asked() == head
+    (tmp_path / "clone" / "covidpipe" / "one.py").write_text("x = 2\n")
+    assert asked() == f"{head}+"
+    git("commit", "-qam", "second")
+    assert asked() not in (head, f"{head}+")
+
+
+def test_a_package_inside_another_project_or_without_git_has_no_commit(tmp_path, monkeypatch):
+    repository(tmp_path / "clone")
+    inside = tmp_path / "clone" / "venv" / "covidpipe"
+    inside.mkdir(parents=True)
+    monkeypatch.setattr(provenance, "PACKAGE", inside)
+    assert provenance.commit.__wrapped__() is None
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "covidpipe")
+    assert provenance.commit.__wrapped__() is None
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "clone" / "covidpipe")
+    assert provenance.commit.__wrapped__() is None
